@@ -64,6 +64,10 @@ _LAZY = {
 
 def __getattr__(name: str) -> Any:
     """Load the classes on first use, so that ``edgead.errors`` alone costs nothing."""
+    if name == "_cpu":  # asked for before it is imported
+        from edgead.installation import load_kernels
+
+        return load_kernels()
     if name not in _LAZY:
         raise AttributeError(f"module 'edgead' has no attribute {name!r}")
     from importlib import import_module

@@ -9,10 +9,11 @@ import platform
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
-from importlib.machinery import PathFinder
+from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 __version__ = "0.1.0"
 
@@ -50,6 +51,30 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     }.items()
 }
 """Import names (not distribution names) that each extra of pyproject.toml brings."""
+
+
+KERNELS = "edgead._cpu"
+
+
+def load_kernels() -> ModuleType:
+    """The compiled module.
+
+    Raises:
+        ImportError: it cannot be loaded; where none is for this Python and processor, with those
+            that are there and the cure.
+    """
+    try:
+        return import_module(KERNELS)
+    except ModuleNotFoundError:
+        folder = Path(__file__).parent
+    there = sorted(path.name for path in folder.glob("_cpu.*") if path.suffix != ".pyi")
+    raise ImportError(
+        f"{folder} has {', '.join(there) or 'no compiled module'}, this Python needs "
+        f"_cpu{EXTENSION_SUFFIXES[0]}; install edgead with its own pip, from the wheel for this "
+        f"Python and processor or in a clone of edgead: "
+        f"{sys.executable} -m pip install --force-reinstall",
+        name=KERNELS,
+    )
 
 
 def missing(extra: str) -> list[str]:

@@ -1,7 +1,8 @@
 """``make wheels``: the wheels and the source distribution of a release, in dist/.
 
 Usage: build_wheels.py [--pythons PYTHON …] [--machines x86_64 aarch64]. Ends with one line of JSON:
-{"wheels": [{"file", "tag", "bytes", "modules", "sha256"}], "sdist", "materials"}.
+{"wheels": [{"file", "tag", "bytes", "modules", "sha256", "installed"}], "sdist", "materials"},
+"installed" for this machine's: {"score", "seconds", "cpu_seconds", "bytes": {PACKAGE: bytes}}.
 
 What is committed is built, not what lies in the folder: it is packed as a source distribution, and
 each wheel is built from that one unpacked. zig compiles (without CUDA kernels) for each machine
@@ -38,7 +39,7 @@ from build_wheel import described
 ROOT = Path(__file__).resolve().parents[1]
 DIST, WORK = ROOT / "dist", ROOT / "build/wheels"
 GLIBC = {"x86_64": "2.17", "aarch64": "2.28"}
-"""The oldest that a machine may have: CentOS 7 and later; Debian 10, Ubuntu 20.04, JetPack 5."""
+"""The oldest that a machine may have: CentOS 7; Debian 10 (OpenVINO's wheels for Arm: 2.31)."""
 PYTHONS = ("python3.10", "python3.11", "python3.12", "python3.13")
 VERSION_FILE = "edgead/installation.py"
 
@@ -60,8 +61,13 @@ def main() -> None:
             say(f"built    {made[-1].name}")
     DIST.mkdir(exist_ok=True)
     files = [Path(shutil.copy2(file, DIST)) for file in (sdist, *made)]
-    bill = prove(pythons, files[1:], DIST / f"edgead-{version}.cdx.json")
-    wheels = [{**described(file), "sha256": digest(file)} for file in files[1:]]
+    materials = DIST / f"edgead-{version}.cdx.json"
+    installed = prove(pythons, files[1:], version, materials)
+    wheels = [
+        {**described(file), "sha256": digest(file), "installed": installed.get(file)}
+        for file in files[1:]
+    ]
+    bill = relative(materials) if installed else None
     print(json.dumps({"wheels": wheels, "sdist": relative(files[0]), "materials": bill}))
 
 
@@ -77,18 +83,21 @@ def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def prove(pythons: Sequence[str], wheels: Sequence[Path], target: Path) -> str | None:
+def prove(
+    pythons: Sequence[str], wheels: Sequence[Path], version: str, materials: Path
+) -> dict[Path, dict[str, object]]:
     """Install and try the wheels for this machine; write the bill of materials of the last one.
 
-    Returns: its path, or None where no wheel is for this machine.
+    Returns: what was found for each of them.
     """
     here = [wheel for wheel in wheels if wheel.stem.endswith(f"_{platform.machine()}")]
+    found = {}
     for python, wheel in zip(pythons, here, strict=False):
-        inside = bill_of_materials.install(wheel, python, WORK / f"fresh-{Path(python).name}")
-        score = bill_of_materials.first_verdict(inside)
-        say(f"scored   {score:.4f} with {wheel.name}, no compiler on PATH")
-        bill_of_materials.write(inside, target)
-    return relative(target) if here else None
+        inside = bill_of_materials.environment(python, WORK / f"fresh-{Path(python).name}")
+        found[wheel] = bill_of_materials.prove(wheel, inside)
+        say(f"scored   {found[wheel]['score']:.4f} with {wheel.name}, no compiler on PATH")
+        bill_of_materials.write(inside, version, materials)
+    return found
 
 
 def say(line: str) -> None:
@@ -124,7 +133,8 @@ def usable(python: str) -> str:
         return run(found, "-c", "import sys; print(sys.executable)")
     raise SystemExit(
         f"build_wheels: {python} is not installed; build for those you have, "
-        'make wheels PYTHONS="python3.11", or install it, for example with pyenv'
+        'make wheels PYTHONS="python3.11", or install it, for example with pyenv, which starts the '
+        "versions that are listed in PYENV_VERSION=3.13.0:3.12.1"
     )
 
 
@@ -228,15 +238,26 @@ def build(sdist: Path, python: Path, machine: str) -> Path:
         env=variables,
     )
     (plain,) = (work / "plain").iterdir()
-    named = f"manylinux_{GLIBC[machine].replace('.', '_')}_{machine}"
+    return Path(shutil.copy2(proven(plain, machine, work / "proven"), WORK))
+
+
+def proven(plain: Path, machine: str, folder: Path) -> Path:
+    """auditwheel's copy of a wheel in ``folder``, named by the oldest glibc that it runs with.
+
+    Raises: SystemExit where that is newer than it was built for.
+    """
     beside = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
-    repair = (sys.executable, "-m", "auditwheel", "repair", "--plat", named)
-    run(*repair, "--wheel-dir", work / "proven", plain, env=beside)
-    (proven,) = (work / "proven").iterdir()
-    return Path(shutil.copy2(proven, WORK))
+    # auto: by name, auditwheel takes the platforms of the machine alone on which it runs.
+    repair = (sys.executable, "-m", "auditwheel", "repair", "--plat", "auto")
+    run(*repair, "--wheel-dir", folder, plain, env=beside)
+    (wheel,) = folder.iterdir()
+    found = re.search(rf"manylinux_2_(\d+)_{machine}$", wheel.stem)
+    if not found or int(found[1]) > int(GLIBC[machine].removeprefix("2.")):
+        raise SystemExit(f"build_wheels: {wheel.name}: expected at most glibc {GLIBC[machine]}")
+    return wheel
 
 
 if __name__ == "__main__":

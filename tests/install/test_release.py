@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -76,6 +77,23 @@ def test_a_source_distribution_depends_on_contents_alone(
     }
 
 
+def test_a_wheel_that_asks_for_a_newer_glibc_is_none_of_a_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def auditwheel(*words: object, env: dict[str, str]) -> None:
+        """In its place: names the wheel as it finds it."""
+        (folder := Path(str(words[-2]))).mkdir()
+        (folder / f"edgead-1-cp311-cp311-{named}.whl").touch()
+
+    monkeypatch.setattr(wheels, "run", auditwheel)
+    for named in ("manylinux2014_aarch64.manylinux_2_17_aarch64", "manylinux_2_28_aarch64"):
+        found = wheels.proven(tmp_path / "plain.whl", "aarch64", tmp_path / named)
+        assert found.name.endswith(f"{named}.whl") and found.exists()
+    for named in ("manylinux_2_31_aarch64", "linux_aarch64", "manylinux_2_17_x86_64"):
+        with pytest.raises(SystemExit, match=rf"{named}\.whl: expected at most glibc 2\.28"):
+            wheels.proven(tmp_path / "plain.whl", "aarch64", tmp_path / named)
+
+
 def test_a_python_that_is_not_there() -> None:
     with pytest.raises(SystemExit, match=r"python9\.9 is not installed; build for those you have"):
         wheels.usable("python9.9")
@@ -91,6 +109,48 @@ def test_what_a_wheel_requires(tmp_path: Path) -> None:
             'Requires-Dist: torch>=2.4; extra == "train"\nRequires-Dist: openvino>=2024.4\n',
         )
     assert materials.required(path) == ["numpy>=1.24", "openvino>=2024.4"]
+
+
+def test_a_bill_names_what_is_delivered_and_nothing_of_the_environment() -> None:
+    def component(name: str) -> dict[str, str]:
+        return {"name": name, "bom-ref": name}
+
+    environment = {
+        "bomFormat": "CycloneDX",
+        "metadata": {"component": {"name": "edgead", "bom-ref": "root"}, "timestamp": "then"},
+        "components": [component("numpy"), component("pip"), component("openvino")],
+        "dependencies": [
+            {"ref": "numpy"},
+            {"ref": "openvino", "dependsOn": ["numpy"]},
+            {"ref": "pip"},
+            {"ref": "root", "dependsOn": ["openvino"]},
+        ],
+    }
+    bill = materials.completed(environment, "1.2.3", [component("pybind11")])
+    assert bill["metadata"] == {
+        "component": {
+            "name": "edgead", "bom-ref": "root", "version": "1.2.3",
+            "purl": "pkg:pypi/edgead@1.2.3",
+        },
+        "timestamp": "then",
+    }  # fmt: skip
+    assert [one["name"] for one in bill["components"]] == ["numpy", "openvino", "pybind11"]
+    assert bill["dependencies"] == [
+        {"ref": "numpy"},
+        {"ref": "openvino", "dependsOn": ["numpy"]},
+        {"ref": "root", "dependsOn": ["openvino", "pybind11"]},
+    ]
+
+
+def test_a_bill_names_every_part_of_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that licenses/README.md lists, for a wheel without CUDA kernels."""
+    monkeypatch.setattr(materials, "version", lambda name: f"9 of {name}")
+    found = {one["name"]: one["version"] for one in materials.in_the_wheel()}
+    table = (ROOT / "licenses/README.md").read_text()
+    assert f"[uPlot](https://github.com/leeoniya/uPlot) {found['uPlot']}, charts" in table
+    listed = re.findall(r"^\| \[.+?\]\(https://(.+?)\)", table, re.MULTILINE)
+    assert len(listed) == len(found) == 4
+    assert found["libc++"] == "of zig 9 of ziglang"
 
 
 @pytest.mark.parametrize(
@@ -161,7 +221,9 @@ def test_a_wheel_works_where_nothing_can_be_compiled(tmp_path: Path) -> None:
     done = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True)
     wheel = ROOT / json.loads(done.stdout.splitlines()[-1])["wheels"][0]["file"]
     assert len(materials.required(wheel)) == 4  # NumPy, OpenVINO, OpenCV, simplejpeg
-    python = materials.install(wheel, sys.executable, tmp_path / "fresh")
+    python = materials.environment(sys.executable, tmp_path / "fresh")
     detector = edgead.Detector(materials.BUNDLE, device="cpu")
     golden = edgead.read_image(materials.BUNDLE / "golden/0.png")
-    assert materials.first_verdict(python) == detector.score(golden).score
+    found = materials.prove(wheel, python)
+    assert found["score"] == detector.score(golden).score
+    assert {"edgead", "numpy", "openvino"} < set(found["bytes"]) and "pip" not in found["bytes"]

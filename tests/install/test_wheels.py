@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
+import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -113,6 +116,41 @@ def test_a_wheel_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert found["tag"] == "cp310-cp310-linux_aarch64"
     assert found["bytes"] == path.stat().st_size
     assert list(found["modules"]) == ["_cpu"] and found["modules"]["_cpu"] < 1000
+
+
+@pytest.mark.parametrize("tag", ["cp39-cp39-linux_x86_64", "py3-none-musllinux_1_2_riscv64"])
+def test_pip_says_what_the_page_says_of_a_wheel_for_another_machine(
+    tag: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"edgead-1-{tag}.whl"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("edgead-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: edgead\n")
+    install = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", path]
+    done = subprocess.run(install, capture_output=True, text=True)
+    assert done.returncode == 1
+    said = f"{path.name} is not a supported wheel on this platform"
+    assert said in done.stderr
+    page = (ROOT / "docs/wheels.md").read_text()
+    assert said.removeprefix(path.name) in page
+
+
+def test_an_installation_for_another_python_is_told_with_its_cure(tmp_path: Path) -> None:
+    """As pip install --target of another Python leaves it, or a copied site-packages."""
+    folder, other = tmp_path / "edgead", "_cpu.cpython-39-riscv64-linux-gnu.so"
+    shutil.copytree(ROOT / "edgead", folder, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    (folder / other).touch()
+    for start in ("edgead", "bench"):
+        code = f"import sys; from edgead.cli.process import {start} as run; sys.exit(run())"
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", code, "doctor"],  # -S: not the one that is installed
+            env={**os.environ, "PYTHONPATH": str(tmp_path)}, cwd=tmp_path,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        suffix = sysconfig.get_config_var("EXT_SUFFIX")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"{folder} has {other}, this Python needs _cpu{suffix}; install" in done.stderr
+        assert done.stderr.endswith(f": {sys.executable} -m pip install --force-reinstall\n")
+        assert done.stderr.count("\n") == 1  # no traceback
 
 
 def test_another_machine_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
