@@ -48,6 +48,11 @@ def _request(args: argparse.Namespace) -> Request:
     if rate is None:
         rate = bundle.manifest.calibration.false_reject_rate
     cameras = [args.camera] if args.camera is not None else _cameras(args.folder)
+    if args.action == "learn" and not cameras:
+        raise InputError(
+            f"no frame of {args.folder} is marked: review some first, on the page (--serve) or "
+            "with edgead records queue and review"
+        )
     if len(cameras) > 1:
         raise InputError(
             f"the records are of {', '.join(cameras)}: choose with --camera NAME whose frames to "

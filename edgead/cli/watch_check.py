@@ -57,8 +57,13 @@ def run(
             name, what = one.get("name", "records"), one.get("source") or one.get("kind")
             rows.append(("ok" if one["ok"] else "failed", name, what or one["folder"]))
         console = Console()
-        for line, one in zip(table(rows), found, strict=True):
-            console.say(line if one["ok"] else f"{line}: {one['why']}")
+        for row, line, one in zip(rows, table(rows), found, strict=True):
+            if one["ok"]:
+                console.say(line)
+            elif one["why"].startswith(row[-1]):  # it names the source itself
+                console.say(line.removesuffix(row[-1]) + one["why"])
+            else:
+                console.say(f"{line}: {one['why']}")
     return 0 if all(one["ok"] for one in found) else 2
 
 

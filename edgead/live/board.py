@@ -27,6 +27,8 @@ RATE_S = 10.0
 """Seconds over which the rate is taken."""
 LONGEST_SIDE = 1280
 """Of the picture on the page, in pixels."""
+SMALL_SIDE = 320
+"""Of the pictures where all cameras are shown."""
 _OF_TALLY = ("verdicts", "anomalous", "dropped", "failed")
 _OF_HISTORY = ("frame", "captured", "score", "p_value", "is_anomalous", "threshold", "latency_ms")
 
@@ -48,7 +50,7 @@ class Board:
         self._history: deque[Line] = deque(maxlen=HISTORY)
         self._heard_s: deque[float] = deque(maxlen=HISTORY)
         self.lost: str | None = None  # why the camera gives no frames
-        self._drawn: dict[bool, tuple[int, bytes]] = {}
+        self._drawn: dict[tuple[bool, bool], tuple[int, bytes]] = {}
 
     def hear(self, line: Line, result: Result) -> None:
         """Take a verdict."""
@@ -119,23 +121,28 @@ class Board:
             return "bgr", self.detector.bit_depth
         return latest[1].color, latest[1].bit_depth
 
-    def picture(self, *, heatmap: bool) -> bytes | None:
-        """JPEG of the latest frame, drawn once for all browsers; None before the first verdict."""
+    def picture(self, *, heatmap: bool, small: bool = False) -> bytes | None:
+        """JPEG of the latest frame, drawn once for all browsers; None before the first verdict.
+
+        Args:
+            heatmap: with it on top.
+            small: with sides up to SMALL_SIDE pixels instead of LONGEST_SIDE.
+        """
         with self._lock:
             latest = self._latest
         if latest is None:
             return None
         line, result, _ = latest
         with self._drawing:
-            number, data = self._drawn.get(heatmap, (-1, b""))
+            number, data = self._drawn.get((heatmap, small), (-1, b""))
             if number != line["frame"]:
                 image = (
                     result.overlay()
                     if heatmap
                     else as_bgr8(result.frame, result.color, result.bit_depth)
                 )
-                data = picture_of(image)
-                self._drawn[heatmap] = line["frame"], data
+                data = picture_of(image, SMALL_SIDE if small else LONGEST_SIDE)
+                self._drawn[heatmap, small] = line["frame"], data
             return data
 
 

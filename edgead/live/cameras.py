@@ -24,6 +24,7 @@ from edgead.live.scorer import Scorer
 from edgead.live.sinks.interface import SinkState
 from edgead.live.source import SourceError
 from edgead.records.store import Records
+from edgead.serving.limits import limits_of
 
 Sentence = Callable[[Camera], str]
 OpenView = Callable[[Bundle, Mapping[str, Any]], Scorer]
@@ -229,6 +230,10 @@ class Cameras:
             if same and running is not None and running.bundle.sha256 == bundle.sha256:
                 continue
             open_view = partial(self._open_view, bundle, settings.detector)
+            if (rate := settings.false_reject_rate) is not None:
+                precision = settings.precision or "float32"
+                promised = partial(limits_of, bundle.manifest, rate, precision)
+                file.within((*where, "false_reject_rate"), promised)
             view = file.within((*where, "bundle"), open_view)
             if same and running is not None and running.takes(view):
                 self._views[settings.name] = view

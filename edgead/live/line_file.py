@@ -57,7 +57,7 @@ class LineFile:
             if isinstance(key, str):
                 text = f"{self.path}, line {line_of(self.text, (*where, key))}: {error}"
             else:
-                text = _located(self.path, self.text, where, error)
+                text = _located(self.path, self.text, where, error, colon=":")
             kind = DeviceError if isinstance(error, DeviceError) else InputError
             raise kind(text) from error
 
@@ -173,7 +173,7 @@ def _checked(
             why = f"is {shortened(repr(value), 80)}: expected {mistake}"
             raise _wrong(path, text, (*where, key), why) from mistake
         except InputError as error:
-            raise _wrong(path, text, (*where, key), error) from error
+            raise InputError(_located(path, text, (*where, key), error, colon=":")) from error
     return found
 
 
@@ -186,9 +186,10 @@ def _wrong(path: Path, text: str, where: Path_, why: object) -> InputError:
     return InputError(_located(path, text, where, why))
 
 
-def _located(path: Path, text: str, where: Path_, why: object) -> str:
+def _located(path: Path, text: str, where: Path_, why: object, *, colon: str = "") -> str:
+    """Line and key before ``why``; a ``colon`` where that is a sentence of its own."""
     named = [str(part) for part in where if isinstance(part, str)]
-    return f"{path}, line {line_of(text, where)}: {'.'.join(named)} {why}"
+    return f"{path}, line {line_of(text, where)}: {'.'.join(named)}{colon} {why}"
 
 
 def line_of(text: str, where: Path_) -> int:

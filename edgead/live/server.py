@@ -46,6 +46,7 @@ edgead watch printed when it started, or the value of EDGEAD_TOKEN:</label>
 <input id="token" name="token" type="password" autofocus autocomplete="off">
 <input type="submit" value="Show the page"></form></body></html>
 """
+WRONG_TOKEN = '<p role="alert"><b>That is not the token.</b></p>'
 
 
 def _policy() -> str:
@@ -176,7 +177,7 @@ class PageServer:
         form = parse_qs(body.decode("latin-1"), encoding="latin-1")
         if not self._access.is_token(form.get("token", [""])[0].encode("latin-1")):
             self._say("refuse", f"a wrong token from {client(request)}", "token")
-            return HTMLResponse(TOKEN_PAGE, 401)
+            return HTMLResponse(TOKEN_PAGE.replace("<form", f"{WRONG_TOKEN}<form", 1), 401)
         cookie = self._access.cookie(self.address.port)
         return Response(status_code=303, headers={"Set-Cookie": cookie, "Location": "/"})
 

@@ -302,17 +302,15 @@ def page(make_page):
 class Recorded:
     """A page with 12 recorded verdicts; ``store`` is the database, to be asked by hand.
 
-    Chance chose frames 1, 3, 7 and 8; frame 3 of each six has a scratch.
+    Chance chose those ``drawn``; six frames come ``rounds`` times, and the fourth has a scratch.
     """
 
-    DRAWN = (1, 3, 7, 8)
-
-    def __init__(self, make_page, folder, frames):
-        draws = iter(0.0 if number in self.DRAWN else 0.9 for number in range(12))
+    def __init__(self, make_page, folder, frames, rounds=2, drawn=(1, 3, 7, 8)):
+        draws = iter(0.0 if number in drawn else 0.9 for number in range(6 * rounds))
         settings = RecordsSettings(folder, sample_every=10)
         records = Records(settings, lambda *said: None, lambda: next(draws))
         self.folder, self.page = folder, make_page(records=records)
-        for frame in [*frames, *frames]:
+        for frame in frames * rounds:
             self.page.feed(frame)
             while records._frames:  # saved in a thread of its own
                 time.sleep(0.002)
@@ -341,8 +339,8 @@ class Recorded:
 
 
 @pytest.fixture
-def recorded(make_page, tmp_path, frames):
-    found = Recorded(make_page, tmp_path / "records", frames)
+def recorded(make_page, tmp_path, frames, request):
+    found = Recorded(make_page, tmp_path / "records", frames, *getattr(request, "param", ()))
     yield found
     found.store.close()
 

@@ -140,6 +140,43 @@ def test_any_name_is_text_in_one_place_that_does_not_widen_the_page(browser, pag
         browser.call("Emulation.clearDeviceMetricsOverride")
 
 
+ON_SCREEN = """[...document.querySelectorAll('.tile')].filter(tile => {
+  const at = tile.getBoundingClientRect();
+  return at.height && at.top >= 0 && at.bottom <= innerHeight && at.right <= innerWidth;
+}).length"""
+PICTURES = """[...new Set(performance.getEntriesByType("resource").map(e => new URL(e.name))
+  .filter(url => url.pathname == '/frame.jpg')
+  .map(url => url.searchParams.get('camera')))].sort()"""
+
+
+def test_64_cameras_fit_on_one_screen_and_only_what_is_seen_is_fetched(browser, page, frames):
+    page.feed(frames[3])
+    server = PageServer(Address("127.0.0.1", 0), lambda *said: None)
+    names = [f"station-{number:02}" for number in range(64)]
+    server.start(dict.fromkeys(names, page.board))
+    try:
+        for size in ((1280, 800), (820, 1180), (390, 400)):
+            view = dict(zip(("width", "height"), size, strict=True))
+            browser.call(
+                "Emulation.setDeviceMetricsOverride", **view, deviceScaleFactor=1, mobile=False
+            )
+            browser.call("Page.navigate", url="about:blank")
+            browser.call("Page.navigate", url=server.address.url)
+            browser.wait("document.querySelectorAll('.tile').length == 64")
+            browser.wait("document.querySelector('.tile img').naturalWidth")
+            assert text(browser, "overview") == "64 cameras: 64 anomalous, 0 with a warning"
+            if size[1] > 400:
+                assert browser.do(ON_SCREEN) == 64
+                browser.wait(f"{PICTURES}.length == 64")
+        seen = browser.do(PICTURES)
+        assert 0 < len(seen) < 40 and seen == names[: len(seen)]
+        browser.do("window.scrollTo(0, document.body.scrollHeight)")
+        browser.wait(f"{PICTURES}.includes('station-63')")
+    finally:
+        browser.call("Emulation.clearDeviceMetricsOverride")
+        server.close()
+
+
 def test_several_cameras_are_shown_together_and_each_by_itself(browser, page, frames):
     page.feed(frames[3])
     server = PageServer(Address("127.0.0.1", 0), lambda *said: None)

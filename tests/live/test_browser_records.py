@@ -117,6 +117,20 @@ def test_all_are_reviewed_and_it_says_that_nothing_waits(browser, recorded, revi
     assert len(marks(recorded)) == total
 
 
+@pytest.mark.parametrize("recorded", [(4, range(24))], indirect=True)  # all in the sample
+def test_more_frames_are_skipped_than_are_asked_for_at_once(browser, recorded, go):
+    waiting = recorded.ids()
+    go("review", "#reviewer", f"http://{recorded.page.host}/")
+    browser.do("document.querySelector('#reviewer').value = 'Ada',"
+               "document.querySelector('form').requestSubmit()")  # fmt: skip
+    for identity in waiting:
+        browser.wait(f"document.querySelector('#picture')?.src.includes('/{identity}/')")
+        press(browser, "s")
+    browser.wait("document.querySelector('#look')")
+    assert "Nothing else waits; 24 frames skipped." in text(browser, "main")
+    assert browser.do("document.querySelector('#to-learn').hash") == "#/learn"
+
+
 def test_what_another_took_or_was_pruned_is_said_and_passed_over(browser, recorded, reviewer):
     first, second, third = (
         e["id"] for e in recorded.page.get("/api/review/queue", limit=3)[1]["entries"]

@@ -84,8 +84,12 @@ MISTAKES = [
         r"line 13: camera\.sinks names 'plan' \(did you",
     ),
     ("rate_hz = 10", "rate = 10", r"line 4: defaults\.rate is not a key .*did you mean rate_hz\?"),
-    ("300, 200]", "300, 0]", r"line 19: camera\.roi roi \[10, 20, 300, 0\]: expected x, y, width"),
-    ("mon-fri", "moon-fri", r"line 21: camera\.schedule schedule 'moon-fri 06:00-22:00': expected"),
+    ("300, 200]", "300, 0]", r"line 19: camera\.roi: roi \[10, 20, 300, 0\]: expected x, y, width"),
+    (
+        "mon-fri",
+        "moon-fri",
+        r"line 21: camera\.schedule: schedule 'moon-fri 06:00-22:00': expected",
+    ),
     ("exposure_us = 5000", "a = [1]", r"line 22: camera\.options is .*: expected a table of texts"),
     ('kind = "mqtt"', "", r"line 6: sink\.plant has no kind"),
     ("[sink.plant]", "[sinks.plant]", r"line 6: sinks is unknown \(did you mean sink\?\)"),
@@ -122,7 +126,7 @@ def test_what_is_wrong_later_has_its_line_and_its_exit_code(write):
     def fail():
         raise DeviceError("the engine fails")
 
-    with pytest.raises(DeviceError, match=r"line 18: camera\.bundle the engine fails"):
+    with pytest.raises(DeviceError, match=r"line 18: camera\.bundle: the engine fails"):
         file.within(("camera", 1, "bundle"), fail)
 
 

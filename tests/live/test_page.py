@@ -74,6 +74,9 @@ def test_a_large_frame_is_shown_smaller(page, make_frame):
     page.feed(make_frame(1, (600, 2560)))
     image = cv2.imdecode(np.frombuffer(page.ask("/frame.jpg")[2], np.uint8), cv2.IMREAD_COLOR)
     assert image.shape == (300, 1280, 3)
+    data = page.ask("/frame.jpg?small=1")[2]
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (75, 320, 3)
+    assert page.ask("/frame.jpg")[2] != data  # each is kept by itself
 
 
 def test_the_history_is_bounded(page, frames, monkeypatch):
@@ -243,8 +246,10 @@ def test_on_another_address_everything_asks_for_the_token(make_page, frames):
     assert status == 401 and b'name="token"' in answer and b"/state" not in answer
     assert page.detector.false_reject_rate == 0.05
     form = {"Content_Type": "application/x-www-form-urlencoded"}
+    assert b"That is not the token" not in answer
     status, headers, answer = page.ask("/token", "token=wrong", **form)
     assert (status, headers["Set-Cookie"]) == (401, None)
+    assert b"That is not the token" in answer and b'name="token"' in answer
     status, headers, _ = page.ask("/token", f"token={token}", **form)
     assert (status, headers["Location"]) == (303, "/")
     assert "HttpOnly; SameSite=Strict" in headers["Set-Cookie"]

@@ -27,6 +27,17 @@ def test_alarms_and_the_sample_wait_in_turn_and_are_counted(recorded):
     assert recorded.page.get("/api/review/counts", camera="other")[1]["waiting"] == 0
 
 
+@pytest.mark.parametrize("recorded", [(4, range(24))], indirect=True)  # all in the sample
+def test_the_queue_gives_as_many_as_are_asked_for_up_to_500(recorded):
+    ask = recorded.page.get
+    waiting = recorded.ids()
+    for asked, expected in (({}, 20), ({"limit": 22}, 22), ({"limit": 500}, 24)):
+        status, found = ask("/api/review/queue", **asked)
+        assert status == 200
+        assert [entry["id"] for entry in found["entries"]] == waiting[:expected]
+    assert ask("/api/review/queue", limit=501)[0] == 400
+
+
 def test_a_mark_is_taken_back_and_what_was_said_before_counts_again(recorded):
     identity = recorded.ids("frame IS NOT NULL")[0]
     first = recorded.mark(identity, "good", "Ada")[1]["entry"]

@@ -95,9 +95,11 @@ def test_a_file_that_is_wrong_starts_nothing(watch, line, film, tmp_path):
     text = line(left=film).read_text().replace("tiny.edgead", "none.edgead")
     (tmp_path / "line.toml").write_text(text)
     code, _, log = watch("--config", tmp_path / "line.toml").end()
-    assert code == 1 and re.search(r"line 2: |line 4: camera\.bundle bundle .*none\.edgead", log)
+    assert code == 1 and re.search(r"line 2: |line 4: camera\.bundle: bundle .*none\.edgead", log)
     code, _, log = watch("--config", line(left="nothing.avi")).end()
-    assert code == 1 and "line 6: camera.source nothing.avi does not exist" in log
+    assert code == 1 and "line 6: camera.source: nothing.avi does not exist" in log
+    code, _, log = watch("--config", line("false_reject_rate = 0.001", left=film)).end()
+    assert code == 1 and "line 8: camera.false_reject_rate: false-reject rate 0.001 is mo" in log
 
 
 @pytest.mark.parametrize(
@@ -204,6 +206,10 @@ def test_check_says_what_can_be_reached(line, film, bundle_dir, tmp_path):
     assert (dead["source"], dead["ok"]) == ("stream rtsp://…@127.0.0.1:9/none", False)
     assert "does not open" in dead["why"] and (found["sinks"], found["records"]) == ([], None)
     assert "hush" not in done.stdout
+    done = subprocess.run([*command, "--config", path, "--check"], capture_output=True, text=True)
+    assert done.stdout.splitlines()[1].startswith(
+        "failed  dead  stream rtsp://…@127.0.0.1:9/none does not open"  # named once
+    )
     one = [*command, film, "--bundle", bundle_dir, "--check"]
     done = subprocess.run(one, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"ok  camera  video file {film}\n")

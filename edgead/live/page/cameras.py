@@ -53,7 +53,8 @@ def _state(place: Workplace, request: Request) -> Response:
 
 def _frame(place: Workplace, request: Request) -> Response:
     board = board_of(place, request)
-    picture = board.picture(heatmap=request.query_params.get("heatmap") != "0")
+    asked = request.query_params.get
+    picture = board.picture(heatmap=asked("heatmap") != "0", small=asked("small") == "1")
     if picture is None:
         return not_found("no frame was scored yet")
     return Response(picture, media_type="image/jpeg")

@@ -77,10 +77,15 @@ def choose(
         )
     good = [entry for entry in marked if entry.label == "good"]
     parts = _parts(good, part_seconds)
-    sampled = _one_each([entry for entry in good if entry.is_sampled], parts)
+    frames = [entry for entry in good if entry.is_sampled]
+    sampled = _one_each(frames, parts)
     alarms = [e for e in good if not e.is_sampled and e.id not in learnt]
     needed = images_needed(rate)
-    _check_sample(sampled, alarms, needed, rate)
+    together = (
+        f" ({len(frames)} frames, of which those within {part_seconds:g} s of each other count as "
+        "one part: part_seconds)"
+    )
+    _check_sample(sampled, alarms, needed, rate, together if len(frames) > len(sampled) else "")
     calibrates = max(needed, len(sampled) // 2)
     sample, later = sampled[:calibrates], sampled[calibrates:]
     alarms = [e for e in alarms if parts[e.id] not in {parts[s.id] for s in sample}]
@@ -102,8 +107,9 @@ def choose(
 
 
 def _check_sample(
-    sampled: Sequence[Entry], alarms: Sequence[Entry], needed: int, rate: float
+    sampled: Sequence[Entry], alarms: Sequence[Entry], needed: int, rate: float, together: str
 ) -> None:
+    """Refuse a sample that is too small; ``together``: how its frames became fewer parts."""
     if alarms and not sampled:
         raise RelearningError(
             f"only alarms are marked ({len(alarms)} good): frames that were chosen by their high "
@@ -113,8 +119,8 @@ def _check_sample(
     least = needed + LEAST_HELD_OUT
     if len(sampled) < least:
         raise RelearningError(
-            f"{len(sampled)} good parts of the random sample are marked, expected {least}: "
-            f"{needed} set the threshold for a false-reject rate of {100 * rate:.3g} %, "
+            f"{len(sampled)} good parts of the random sample are marked{together}, expected "
+            f"{least}: {needed} set the threshold for a false-reject rate of {100 * rate:.3g} %, "
             f"{LEAST_HELD_OUT} judge the new bundle. Review more of the sample, or lower "
             "sample_every to have it grow faster"
         )

@@ -39,6 +39,7 @@ from edgead.live.relearning.state import (
     State,
     place_of,
     read_state,
+    settled,
     take_place,
     write_state,
 )
@@ -116,8 +117,7 @@ def learn(request: Request, show: Callable[[str, int, int], None] = lambda *_: N
             "wait for it"
         )
     try:
-        before = read_state(request.place)
-        known = before.known
+        known = settled(read_state(request.place), request.bundle).known
         state = write_state(
             request.place,
             State(RUNNING, tuple(request.rates), request.by, started=_now(), known=known),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import subprocess
 import sys
 import threading
@@ -11,9 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from edgead.bundle.storage import MANIFEST, Bundle, open_bundle, write_again
+from edgead.bundle.storage import Bundle, open_bundle, write_again
 from edgead.errors import BundleError, InputError
-from edgead.files import os_sentence, read_file
 from edgead.learning.adding import options_of
 from edgead.learning.lineage import forget
 from edgead.live.relearning.choice import RelearningError
@@ -29,6 +26,8 @@ from edgead.live.relearning.state import (
     State,
     at_work,
     read_state,
+    serving,
+    settled,
     write_state,
 )
 
@@ -51,9 +50,7 @@ def look(request: Request) -> State:
         state = read_state(request.place)  # it may have ended between the two
         if state.state == RUNNING:
             return replace(state, state=FAILED, why=INTERRUPTED)
-    if state.state == READY and serving(request)[0] == state.sha256_after:
-        return replace(state, state=SWAPPED)  # interrupted between the bundle and its state
-    return state
+    return settled(state, request.bundle)
 
 
 def swap(request: Request) -> State:
@@ -100,26 +97,7 @@ def back(request: Request) -> State:
 
 def can_go_back(state: State, request: Request) -> bool:
     """Whether the bundle that serves was made of the one from before the last swap."""
-    return bool(state.sha256_before) and serving(request)[1] == state.sha256_before
-
-
-def serving(request: Request) -> tuple[str, str | None]:
-    """The digests of the bundle that serves and of the one it was made of, by its manifest alone:
-    whoever looks every second must not read all of its files.
-
-    Raises:
-        BundleError: it cannot be read.
-    """
-    path = request.bundle / MANIFEST
-    try:
-        data = read_file(path)
-        parent = json.loads(data)["provenance"].get("parent")
-    except OSError as error:
-        raise BundleError(os_sentence(error)) from error
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise BundleError(f"{path} is no manifest of a bundle: copy the bundle again") from error
-    made_of = parent.get("bundle_sha256") if isinstance(parent, dict) else None
-    return hashlib.sha256(data).hexdigest(), made_of
+    return bool(state.sha256_before) and serving(request.bundle)[1] == state.sha256_before
 
 
 def check_learnable(request: Request) -> None:
@@ -199,10 +177,10 @@ class Learning:
         """
         request = replace(self._request_of(camera, by), force=force)
         with self._guard:
-            if self._look(request).state == RUNNING:
+            state = self._look(request)
+            if state.state == RUNNING:
                 raise RelearningError("learning is going on already: wait for it")
             self._check(request)
-            state = read_state(request.place)
             choice = chosen(request, state.known)
             request.place.mkdir(parents=True, exist_ok=True)
             begun = write_state(
@@ -241,7 +219,7 @@ class Learning:
 
     def _check(self, request: Request) -> None:
         """``check_learnable``, once for each bundle: it reads all of its files."""
-        digest = serving(request)[0]
+        digest = serving(request.bundle)[0]
         if digest not in self._learnable:
             check_learnable(request)
             self._learnable.add(digest)

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgead.errors import DeviceError
-from edgead.files import lock, write_file
+from edgead.bundle.storage import MANIFEST
+from edgead.errors import BundleError, DeviceError
+from edgead.files import lock, os_sentence, read_file, write_file
 
 FILE, CANDIDATE, FRAMES, LOG = "state.json", "learnt.edgead", "frames", "log"
 IDLE, RUNNING, READY, WORSE, FAILED, SWAPPED, BACK = (
@@ -95,6 +96,42 @@ def write_state(place: Path, state: State, /, **changes: Any) -> State:
     """Keep ``state`` with ``changes``; the old one or the new one is there, never half of it."""
     state = replace(state, **changes)
     write_file(place / FILE, (json.dumps(state.to_json(), indent=1) + "\n").encode())
+    return state
+
+
+def serving(bundle: Path) -> tuple[str, str | None]:
+    """The digests of the bundle that serves and of the one it was made of, by its manifest alone:
+    whoever looks every second must not read all of its files.
+
+    Raises:
+        BundleError: it cannot be read.
+    """
+    path = bundle / MANIFEST
+    try:
+        data = read_file(path)
+        parent = json.loads(data)["provenance"].get("parent")
+    except OSError as error:
+        raise BundleError(os_sentence(error)) from error
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise BundleError(f"{path} is no manifest of a bundle: copy the bundle again") from error
+    made_of = parent.get("bundle_sha256") if isinstance(parent, dict) else None
+    return hashlib.sha256(data).hexdigest(), made_of
+
+
+def settled(state: State, bundle: Path) -> State:
+    """``state`` as it has to be with the bundle that serves.
+
+    A bundle is replaced before its state is written: who was killed in between left the state of
+    the bundle before.
+
+    Raises:
+        BundleError: the bundle cannot be read.
+    """
+    if state.state == READY and serving(bundle)[0] == state.sha256_after:
+        return replace(state, state=SWAPPED, known=(*state.known, *state.learnt))
+    if state.state == SWAPPED and serving(bundle)[0] == state.sha256_before:
+        known = tuple(one for one in state.known if one not in state.learnt)
+        return replace(state, state=BACK, known=known)
     return state
 
 

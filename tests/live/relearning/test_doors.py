@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 import pytest
-from relearning_line import RATE, a_request
+from relearning_line import RATE, a_request, record
 
 from edgead.bundle.storage import open_bundle
 from edgead.cli.main import main
@@ -120,6 +120,13 @@ def test_a_learning_on_a_full_disk_failed_and_says_so(ready, monkeypatch):
     monkeypatch.setattr(job.Path, "write_bytes", full)
     state = job.learn(ready)
     assert state.state == "failed" and "no space left on the disk for frame.png" in state.why
+
+
+def test_the_command_line_says_that_nothing_was_reviewed(taught, shift, tmp_path, capsys):
+    folder = record(tmp_path / "records", shift[:3], 2)
+    words = [str(folder), "--bundle", str(taught), "--by", "Ada"]
+    assert main(["records", "learn", *words]) == 1
+    assert f"no frame of {folder} is marked: review some first, on" in capsys.readouterr().err
 
 
 def test_the_command_line_learns_swaps_and_goes_back(ready, monkeypatch, capsys):

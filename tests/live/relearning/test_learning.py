@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,9 @@ from edgead.live.relearning.job import Request, chosen, from_text, to_text
 from edgead.live.relearning.learning import Learning, back, check_same_size, look, swap
 from edgead.live.relearning.state import CANDIDATE, State, read_state, write_state
 from edgead.records.reviews import Reviews
+
+KILLS = int(os.environ.get("EDGEAD_TEST_KILLS", "10"))
+"""Of each action; 0: at every file operation."""
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -156,6 +160,37 @@ def test_kill_9_in_a_swap_leaves_a_bundle_that_serves(ready):
     assert rejected(ready.bundle, []) == 0  # it qualifies
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="each kill takes a fork")
+@pytest.mark.parametrize("action", ["swap", "back"])
+def test_kill_9_at_any_file_operation_leaves_the_old_bundle_or_the_new_one(ready, action):
+    """What is there is whole, its state fits it, and the next call does the rest or says why."""
+    from swap_killing import digest
+
+    new = read_state(ready.place).learnt
+    sides = {"ready": digest(ready.bundle), "swapped": digest(ready.place / CANDIDATE)}
+    sides["back"] = sides["ready"]
+    known = {"ready": [], "swapped": list(new), "back": []}
+    if action == "back":
+        swap(ready)
+    begun, done = ("ready", "swapped") if action == "swap" else ("swapped", "back")
+    script = Path(__file__).parent / "swap_killing.py"
+    words = [sys.executable, str(script), to_text(ready), action, str(KILLS)]
+    ran = subprocess.run(words, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    kills = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert len(kills) == KILLS or not KILLS
+    assert {kill["state"] for kill in kills} == {begun, done}
+    for kill in kills:
+        assert kill["bundle"] == sides[kill["state"]], kill
+        assert kill["known"] == known[kill["state"]], kill
+        assert kill["after"] == sides[done], kill
+        already = "swapped in already" if action == "swap" else "there is nothing to go back to"
+        if kill["state"] == begun:  # it is done anew, which removes what the killed one left
+            assert (kill["next"], kill["left"]) == (done, []), kill
+        else:
+            assert already in kill["next"], kill
+
+
 def test_what_nothing_can_be_learnt_from_is_refused_with_the_reason(shift, taught, tmp_path):
     shutil.copytree(taught, tmp_path / "disc.edgead")
     kinds, request = [kind for kind, _ in shift], a_request(tmp_path)
@@ -172,6 +207,8 @@ def test_what_nothing_can_be_learnt_from_is_refused_with_the_reason(shift, taugh
         reviews.mark(entry.id, "good", "Ada")
     with pytest.raises(RelearningError, match=r"expected 19: 9 set the threshold for a .* of 10 %"):
         chosen(request, ())
+    with pytest.raises(RelearningError, match=r"^1 good .*12 frames, of which those within 999 s "):
+        chosen(replace(request, part_seconds=999), ())
     waiting = [e for e in reviews.waiting(limit=1000) if e.is_sampled]
     for entry in (*waiting[:3], *waiting[-4:]):
         reviews.mark(entry.id, "good", "Ada")

@@ -86,10 +86,12 @@ class Desk {
   }
 
   empty() {
+    const learn = el("a", {href: "#/learn", class: "button", id: "to-learn"}, "Learn from what was reviewed");
     this.place.replaceChildren(notice(this.skipped.size
       ? `Nothing else waits; ${plural(this.skipped.size, "frame")} skipped.`
       : "Nothing waits for review. Alarms and a random sample of all frames come here by themselves.", "soft",
-      el("button", {type: "button", id: "look", onclick: () => { this.skipped.clear(); this.next(); }}, "Look again")));
+      el("button", {type: "button", id: "look", onclick: () => { this.skipped.clear(); this.next(); }}, "Look again"),
+      " ", learn));
   }
 
   draw() {
