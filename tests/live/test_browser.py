@@ -153,7 +153,8 @@ def test_64_cameras_fit_on_one_screen_and_only_what_is_seen_is_fetched(browser, 
     page.feed(frames[3])
     server = PageServer(Address("127.0.0.1", 0), lambda *said: None)
     names = [f"station-{number:02}" for number in range(64)]
-    server.start(dict.fromkeys(names, page.board))
+    boards = dict.fromkeys(names, page.board)
+    server.start(boards)
     try:
         for size in ((1280, 800), (820, 1180), (390, 400)):
             view = dict(zip(("width", "height"), size, strict=True))
@@ -168,6 +169,12 @@ def test_64_cameras_fit_on_one_screen_and_only_what_is_seen_is_fetched(browser, 
             if size[1] > 400:
                 assert browser.do(ON_SCREEN) == 64
                 browser.wait(f"{PICTURES}.length == 64")
+                for name in names[30:]:  # the file was read again
+                    boards.pop(name)
+                browser.wait("document.querySelectorAll('.tile').length == 30")
+                assert browser.do(ON_SCREEN) == 30
+                assert browser.do("document.querySelector('.tile img').height") == 84
+                boards.update(dict.fromkeys(names, page.board))
         seen = browser.do(PICTURES)
         assert 0 < len(seen) < 40 and seen == names[: len(seen)]
         browser.do("window.scrollTo(0, document.body.scrollHeight)")

@@ -98,7 +98,11 @@ def sweep(request: Request, action: str, kills: int) -> None:
         operation = killed(lambda: work(request), at)
         state = look(request)
         open_bundle(request.bundle)
-        found = {"operation": operation, "bundle": digest(request.bundle), "state": state.state}
+        found: dict[str, Any] = {
+            "operation": operation,
+            "bundle": digest(request.bundle),
+            "state": state.state,
+        }
         found |= {"known": state.known, "next": again(work, request)}
         found["left"] = sorted(p.name for p in folder.iterdir() if "writing" in p.name)
         print(json.dumps({**found, "after": digest(request.bundle)}), flush=True)

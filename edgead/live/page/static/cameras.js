@@ -2,7 +2,7 @@
 import {alarm, ask, count, el, every, notice, number, percent, plural, sentence, visible} from "./base.js";
 
 const PERIOD_MS = 500, IDLE_S = 3;
-const MANY = 12;  // from so many cameras on, tiles are so small that 64 fit on one screen
+const MANY = 12, MOST = 30;  // with more, tiles are small, or so small that 64 fit on one screen
 
 /** What is wrong with a camera, in words; "" when nothing is. */
 export function trouble(state) {
@@ -88,6 +88,7 @@ export function show(root) {
       empty.hidden = states.length > 0;
       const many = states.length > MANY;
       tiles.classList.toggle("many", many);
+      tiles.classList.toggle("most", states.length > MOST);
       line.hidden = !many;
       line.textContent = overview(states);
       alarm("");

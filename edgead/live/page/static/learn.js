@@ -70,7 +70,7 @@ export function show(root, {parts, workplace, go}) {
       el("p", {class: "actions"},
         state.state === "ready" ? button("swap", "Swap it in", () => act("/api/learn/swap")) : "",
         state.can_go_back && !busy ? button("back", "Go back to the bundle before", () => act("/api/learn/back"), {class: ""}) : ""),
-      state.by ? el("p", {class: "soft"}, `Started by ${visible(state.by)}, ${when(state.started)}`
+      state.by ? el("p", {class: "soft"}, `Started by ${visible(state.by)}${state.started ? ", " + when(state.started) : ""}`
         + (state.swapped_by ? `; swapped by ${visible(state.swapped_by)}` : "")) : "",
       el("h2", {}, "Learn from what was reviewed"),
       state.cameras.length > 1 ? el("p", {}, `${plural(state.cameras.length, "camera")} share ${visible(state.bundle)}: ${state.cameras.map(visible).join(", ")}`) : "",
