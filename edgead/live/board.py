@@ -6,6 +6,7 @@ import sys
 import threading
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from edgead.result import Result, as_bgr8
 HISTORY = 600
 RATE_S = 10.0
 """Seconds over which the rate is taken."""
+LATEST = 20
+"""Verdicts that say how far apart they usually are."""
 LONGEST_SIDE = 1280
 """Of the picture on the page, in pixels."""
 SMALL_SIDE = 320
@@ -86,6 +89,7 @@ class Board:
             "latest": latest and latest[0],
             "lost": self.lost,
             "idle_s": idle_s,
+            "usual_s": _usual_s(heard_s),
             "history": [past for past in history if past["frame"] > after],
         }
 
@@ -144,6 +148,12 @@ class Board:
                 data = picture_of(image, SMALL_SIDE if small else LONGEST_SIDE)
                 self._drawn[heatmap, small] = line["frame"], data
             return data
+
+
+def _usual_s(heard_s: list[float]) -> float | None:
+    """The median time from one verdict to the next, of the latest LATEST; None before the third."""
+    gaps = [later - one for one, later in pairwise(heard_s[-LATEST:])]
+    return percentile(gaps, 50) if len(gaps) > 1 else None
 
 
 def _rate_hz(heard_s: list[float], now_s: float) -> float | None:

@@ -46,6 +46,17 @@ def test_the_state_has_the_latest_verdict_and_what_is_new(page, frames):
     assert state["p50_ms"] in [past["latency_ms"] for past in state["history"]]
 
 
+def test_how_far_apart_verdicts_usually_are_says_when_one_is_late(page, frames):
+    """A camera that is triggered every 10 s is not late after 3."""
+    assert page.state()["usual_s"] is None
+    page.feed(*frames[:4])
+    page.board._heard_s.clear()
+    page.board._heard_s.extend([0.0, 10.0, 20.0, 90.0, 100.0])  # a break moves no median
+    assert page.state()["usual_s"] == 10
+    page.board._heard_s.extend(100 + 0.1 * n for n in range(1, 25))
+    assert page.state()["usual_s"] == pytest.approx(0.1), "the latest 20 count"
+
+
 def test_outside_of_its_schedule_a_camera_is_not_missed(page, frames):
     page.feed(frames[0])
     now = datetime(2026, 11, 30, 12)

@@ -8,7 +8,8 @@ const MANY = 12, MOST = 30;  // with more, tiles are small, or so small that 64 
 export function trouble(state) {
   const line = state.latest || {}, reasons = [];
   if (state.lost) reasons.push(state.lost);
-  if (state.idle_s != null && state.idle_s > IDLE_S) reasons.push(`no new frame for ${state.idle_s.toFixed(0)} s`);
+  const late_s = Math.max(IDLE_S, 3 * (state.usual_s ?? 0));  // a camera may be slow, or triggered
+  if (state.idle_s != null && state.idle_s > late_s) reasons.push(`no new frame for ${state.idle_s.toFixed(0)} s`);
   return reasons.concat(line.health || [], line.drift || []).join("; ");
 }
 
