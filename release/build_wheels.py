@@ -11,10 +11,10 @@ wheel by the oldest that has all of it. No container is needed. Each wheel for t
 installed where nothing can be compiled, and scores; what that environment holds is the bill of
 materials (CycloneDX).
 
-Two runs on one commit with the same packages make the same bytes: all times are those
-of the commit, or SOURCE_DATE_EPOCH. The version is that of the tag: on the commit of v1.2.3 it is
-1.2.3, which edgead/installation.py has to say too; on any other one it is a development version of
-what stands there.
+Two runs on one commit with the same packages make the same bytes: all times are those of the
+commit, or SOURCE_DATE_EPOCH. The version is that of the tag: on the commit of v1.2.3 it is 1.2.3,
+which edgead/installation.py has to say too; on any other one it is a development version of what
+stands there.
 """
 
 from __future__ import annotations
