@@ -55,9 +55,11 @@ class Pool:
         share = number, threads = self._share_of(len(self._cameras))
         if share == self._share:
             return
-        workers = _workers([self._open(threads=threads) for _ in range(number)])
+        detectors = [self._open(threads=threads) for _ in range(number)]
+        workers = _workers(detectors)
         with self._lock:
             before, self._workers, self._share = self._workers, workers, share
+            self._first = detectors[0]  # the one from before is let go
         before.shutdown(wait=False)  # frames that it has are still scored
 
     def info(self) -> dict[str, str]:

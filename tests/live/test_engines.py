@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -69,6 +70,29 @@ def test_cameras_share_the_cores(opened, bundle_dir, threads, expected):
         del opened[:]
         views.append(View(engines, bundle, {**CPU, "threads": threads}))
         assert opened == fresh
+
+
+def test_detectors_that_others_replace_are_let_go(monkeypatch, bundle_dir, frames):
+    kept: weakref.WeakSet[Detector] = weakref.WeakSet()
+
+    class Kept(Detector):
+        def __init__(self, *given, **settings):
+            super().__init__(*given, **settings)
+            kept.add(self)
+
+    monkeypatch.setattr(module, "cores", lambda: 2)
+    monkeypatch.setattr(module, "Detector", Kept)
+    engines, bundle = Engines(), open_bundle(bundle_dir)
+    first = View(engines, bundle, {**CPU, "threads": None})
+    first.score(frames[0])
+    alone = weakref.ref(next(iter(kept)))
+    workers = [one for one in threading.enumerate() if one.name.startswith("score")]
+    others = [View(engines, bundle, {**CPU, "threads": None}) for _ in range(3)]
+    for one in workers:
+        one.join(20)
+    gc.collect()
+    assert alone() is None and len(kept) == 2
+    assert others[0].score(frames[0]).score == pytest.approx(first.score(frames[0]).score)
 
 
 def test_cameras_that_left_have_no_share(opened, bundle_dir):
