@@ -86,7 +86,7 @@ LARGE = 2**26
 @pytest.fixture
 def stall(page, monkeypatch):
     """``stall()``: a connection that asks for a large picture and stops reading it."""
-    monkeypatch.setattr(page.board, "picture", lambda heatmap: bytes(LARGE))
+    monkeypatch.setattr(page.board, "picture", lambda heatmap, small: bytes(LARGE))
     with socket.socket() as stalled:
 
         def begin(*, answered=True):
