@@ -133,6 +133,9 @@ def test_what_is_no_key(run: Run, bundle_copy: Path, tmp_path: Path) -> None:
         (tmp_path / name).chmod(0o600)
         code, _, err = run("sign", bundle_copy, "--key", tmp_path / name)
         assert code == 1 and says in err and "edgead sign --new-key FILE" in err
+    (tmp_path / "line3.key.pub").write_text("trust ed25519:00 line 3")
+    code, _, err = run("sign", bundle_copy, "--key", tmp_path / "line3.key.pub")
+    assert code == 1 and "is the list for devices" in err and "chmod" not in err
     code, _, err = run("sign", bundle_copy, "--key", tmp_path / "nothing")
     assert code == 1 and "does not exist" in err
 
@@ -154,6 +157,7 @@ def test_what_is_asked_has_to_fit(run: Run, key: Path, bundle_copy: Path) -> Non
         ([bundle_copy], "--key FILE"),
         ([bundle_copy, "--new-key", "x"], "signs nothing"),
         ([bundle_copy, "--key", key, "--counter", -1], "expected 0 to 2147483647"),
+        ([bundle_copy, "--key", key, "--counter", 2**31], "expected 0 to 2147483647"),
         ([bundle_copy, "--key", key, "--counter", "1e3"], "whole number"),
         ([bundle_copy, "--key", key, "--name", "x"], "--name is of --new-key"),
     ):
@@ -163,6 +167,7 @@ def test_what_is_asked_has_to_fit(run: Run, key: Path, bundle_copy: Path) -> Non
             code, err = stop.code, ""
         assert code == 1 and (not err or says in err), words
     assert not (bundle_copy / "signatures.json").exists()
+    assert run("sign", bundle_copy, "--key", key, "--counter", 2**31 - 1)[0] == 0
 
 
 def test_signing_is_written_whole_or_not_at_all(
