@@ -9,12 +9,11 @@ against a list of keys; docs/signing.md has the form of that list. Needs the ext
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 
 from edgead.bundle.storage import check_outside, open_bundle
 from edgead.cli.console import Console, print_json
-from edgead.cli.options import add, file_path, target_file, word
+from edgead.cli.options import add, file_path, target_file, whole, word
 from edgead.errors import InputError
 from edgead.files import write_file
 from edgead.signing.ed25519 import new_key, read_key
@@ -35,19 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         "--counter N",
         "not lower than that of the bundle before (default: minutes since 1970)",
-        _counter,
+        whole,
     )
     add(parser, "--again", "leave out the signatures that are there")
     add(parser, "--new-key FILE", "make a key: FILE, and FILE.pub, a list that trusts it")
     add(parser, "--name TEXT", "with --new-key: whose it is, for people", word)
     add(parser, "--json", "one JSON object on stdout")
-
-
-def _counter(text: str) -> int:
-    """Digits; ``sign`` knows the range, which is wider than that of ``whole``."""
-    if not re.fullmatch(r"[+-]?[0-9]{1,20}", text):
-        raise argparse.ArgumentTypeError(f"{text[:60]!r}: expected a whole number, as 12")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

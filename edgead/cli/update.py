@@ -23,7 +23,6 @@ from typing import Any
 from edgead.cli.console import Console, count, print_json, progress_line
 from edgead.cli.options import add, add_device, add_trust, file_path, number, whole
 from edgead.errors import InputError
-from edgead.files import in_words
 from edgead.images.listing import look_below
 from edgead.signing.trust import read_trusted_keys
 from edgead.updating.slots import CURRENT, STARTS, Slots, opened
@@ -95,7 +94,7 @@ def _options(args: argparse.Namespace) -> Options:
         words = tuple(shlex.split(args.health or ""))
     except ValueError as error:  # a quote, or a backslash, that nothing ends
         raise InputError(
-            f"--health {args.health}: {in_words(error)}; expected words as in a shell"
+            f"--health {args.health}: {error}; expected words as in a shell"
         ) from error
     if share is not None and (args.shadow is None or not 0 <= share <= 1):
         raise InputError(f"--most-changed {share:g}: expected 0 to 1, beside --shadow DIR")

@@ -158,8 +158,8 @@ def _check_offer(slots: Slots, offer: Offer, options: Options) -> None:
         raise SignatureError(
             f"bundle {offer.source.name} has counter {offer.signed.counter}, and a bundle with "
             f"{state.counter} served here: an older one is not taken; "
-            "to take it all the same, sign it with a higher one: edgead sign NAME.edgead --key FILE "
-            "--again --counter N"
+            "to take it all the same, sign it with a higher one: edgead sign NAME.edgead --key FILE"
+            " --again --counter N"
         )
     if offer.sha256 in state.failed and not options.again:
         raise UpdateError(

