@@ -30,7 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead sign``."""
     add(parser, "engine NAME.edgead", "the bundle", nargs="?")
     add(parser, "--key FILE", "the private key that signs; only its owner may read it")
-    add(parser, "--counter N", "higher than that of the bundle before (default: minutes)", whole)
+    add(
+        parser,
+        "--counter N",
+        "not lower than that of the bundle before (default: minutes since 1970)",
+        whole,
+    )
     add(parser, "--again", "leave out the signatures that are there")
     add(parser, "--new-key FILE", "make a key: FILE, and FILE.pub, a list that trusts it")
     add(parser, "--name TEXT", "with --new-key: whose it is, for people", word)

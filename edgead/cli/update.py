@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--shadow DIR", "frames, or records, that both bundles judge", file_path)
     text = "share of the verdicts on them that may differ (default: all are only reported)"
     add(parser, "--most-changed SHARE", text, number)
-    text = "run when it serves, with EDGEAD_BUNDLE set; it goes back where the exit code is not 0"
+    text = "run, by no shell, when it serves, with EDGEAD_BUNDLE set; not 0: it goes back"
     add(parser, "--health COMMAND", text)
     add(parser, "--health-seconds S", "that it may take (default: 60)", number, default=60.0)
     add(parser, "--trial", "leave it on trial until --confirm")
@@ -89,7 +89,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> Options:
-    share, words = args.most_changed, tuple(shlex.split(args.health or ""))
+    share = args.most_changed
+    try:
+        words = tuple(shlex.split(args.health or ""))
+    except ValueError as error:  # a quote, or a backslash, that nothing ends
+        raise InputError(
+            f"--health {args.health}: {error}; expected words as in a shell"
+        ) from error
     if share is not None and (args.shadow is None or not 0 <= share <= 1):
         raise InputError(f"--most-changed {share:g}: expected 0 to 1, beside --shadow DIR")
     if args.health is not None and not words:
@@ -146,8 +152,9 @@ def _tell(report: Report, slots: Slots, args: argparse.Namespace, console: Conso
             console.warn(f"{count(len(shown.unreadable), 'image')} not scored; {name}: {why}")
     state = "on trial" if report.on_trial else "confirmed"
     console.say(f"serves {slots.current} -> {report.slot}: {report.name}, {state}")
-    folder = shlex.quote(str(slots.folder))
-    console.next(f"edgead update --slots {folder} {'--confirm' if report.on_trial else '--back'}")
+    if (slots.folder / slots.spare()).exists():
+        console.say("       programs that run serve the one before until they open it again")
+    _tell_next(slots, console, on_trial=report.on_trial)
 
 
 def _to_json(report: Report, slots: Slots) -> dict[str, Any]:
@@ -191,11 +198,16 @@ def _change(slots: Slots, mode: str | None, args: argparse.Namespace, console: C
         + (f"; on trial, {count(trial.starts_left, 'start')} left" if trial else "; confirmed")
     )
     for digest, why in state.failed.items():
-        console.say(f"failed {digest[:12]}: {why}")
+        now = "; it serves again" if digest == bundle.sha256 else ""
+        console.say(f"failed {digest[:12]}: {why}{now}")
+    _tell_next(slots, console, on_trial=trial is not None)
+    return 0
+
+
+def _tell_next(slots: Slots, console: Console, *, on_trial: bool) -> None:
     folder = shlex.quote(str(slots.folder))
     console.next(
         f"edgead update --slots {folder} --confirm"
-        if trial
+        if on_trial
         else f"edgead score {folder}/{CURRENT} IMAGE"
     )
-    return 0

@@ -123,6 +123,8 @@ def read_key(path: str | os.PathLike[str]) -> PrivateKey:
     name = Path(path)
     try:
         mode = name.stat().st_mode
+        if name.suffix == ".pub":
+            raise InputError(f"--key {name} is the list for devices; {_EXPECTED}")
         if stat.S_ISREG(mode) and mode & _OTHERS:
             raise InputError(
                 f"--key {name} may be read by others (mode {stat.S_IMODE(mode):04o}): whoever has "

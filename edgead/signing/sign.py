@@ -40,7 +40,7 @@ def sign(
         raise InputError(f"counter {counter}: expected 0 to {_cpu.MOST_COUNTER}")
     before = None if again else bundle.read_signatures()
     found, kept = (None, {}) if before is None else _cpu.read_signatures(before)
-    hint = "--again leaves out the signatures that are there"
+    hint = "--again signs it anew, without the signatures that are there"
     if key.public in kept:
         raise InputError(f"bundle {bundle.path} is signed by {key.public} already; {hint}")
     if found is not None and counter not in (None, found):

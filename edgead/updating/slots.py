@@ -201,6 +201,10 @@ class Slots:
             UpdateError: there is no whole bundle to go back to; what serves stays.
         """
         state, slot = self.state(), self.spare()
+        if not os.path.lexists(self.folder / slot):
+            raise UpdateError(
+                f"{self.folder}: no bundle served before this one: there is no way back"
+            )
         if self.bundle(slot) is None:
             raise UpdateError(f"{self.folder / slot} is no whole bundle: there is no way back")
         serving = self.bundle(self.serving())

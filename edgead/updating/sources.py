@@ -115,6 +115,7 @@ class WebSource:
             raise kind(f"{url} answers {error.code} {error.reason}") from error
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
+            reason = getattr(reason, "strerror", None) or reason
             raise Interrupted(f"{url} does not answer: {reason}") from error
         begins, total = _said(answer, start, url)
         body = answer.fp if total > begins else io.BytesIO()

@@ -157,7 +157,9 @@ def _check_offer(slots: Slots, offer: Offer, options: Options) -> None:
     if offer.signed.counter < state.counter:
         raise SignatureError(
             f"bundle {offer.source.name} has counter {offer.signed.counter}, and a bundle with "
-            f"{state.counter} served here: an older one is not taken; sign it with a higher one"
+            f"{state.counter} served here: an older one is not taken; "
+            "to take it all the same, sign it with a higher one: edgead sign NAME.edgead --key FILE"
+            " --again --counter N"
         )
     if offer.sha256 in state.failed and not options.again:
         raise UpdateError(
@@ -209,7 +211,10 @@ def _settle(slots: Slots, way_back: bool, options: Options) -> None:
     except (EdgeadError, OSError) as error:
         why = in_words(error)
         if not way_back:
-            raise UpdateError(f"{slots.folder}: its first bundle is not healthy: {why}") from error
+            raise UpdateError(
+                f"{slots.folder}: its first bundle is not healthy: {why}. None served before, so "
+                "it stays until the next update"
+            ) from error
         slots.back(why)
         raise RolledBackError(
             f"the new bundle served and was not healthy: {why}. The one before serves again"

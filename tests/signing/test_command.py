@@ -133,6 +133,9 @@ def test_what_is_no_key(run: Run, bundle_copy: Path, tmp_path: Path) -> None:
         (tmp_path / name).chmod(0o600)
         code, _, err = run("sign", bundle_copy, "--key", tmp_path / name)
         assert code == 1 and says in err and "edgead sign --new-key FILE" in err
+    (tmp_path / "line3.key.pub").write_text("trust ed25519:00 line 3")
+    code, _, err = run("sign", bundle_copy, "--key", tmp_path / "line3.key.pub")
+    assert code == 1 and "is the list for devices" in err and "chmod" not in err
     code, _, err = run("sign", bundle_copy, "--key", tmp_path / "nothing")
     assert code == 1 and "does not exist" in err
 

@@ -29,7 +29,8 @@ def test_a_new_bundle_serves(bring: Any, serves: Any, slots_dir: Path, versions:
     assert files_of(slots_dir) == {"a.edgead", "b.edgead", "current", "update.json"}
     # of ten files only the manifest differs, so nothing else comes from outside
     assert "fetch  0 files, 0.0 MB; 7 here" in out and "counter 6: trusted" in out
-    assert out.splitlines()[-1] == f"next   edgead update --slots {slots_dir} --back"
+    assert "until they open it again" in out
+    assert out.splitlines()[-1] == f"next   edgead score {slots_dir}/current IMAGE"
     state = json.loads((slots_dir / "update.json").read_text())
     assert state == {"counter": 6, "trial": None, "failed": {}}
     assert open_bundle(slots_dir / "current").sha256 == open_bundle(versions["new"]).sha256
@@ -200,9 +201,12 @@ def test_a_trial_that_nothing_confirms_goes_back(
 
 def test_back_by_hand(bring: Any, run: Any, serves: Any, slots_dir: Path) -> None:
     code, _, err = run("--slots", slots_dir, "--back")
-    assert code == 1 and "no way back" in err and serves() == "old"
+    assert code == 1 and "no bundle served before" in err and serves() == "old"
     assert bring("new")[0] == 0
-    assert run("--slots", slots_dir, "--back")[0] == 0 and serves() == "old"
+    for now, again in (("old", False), ("new", True), ("old", True)):  # there, and back again
+        code, out, _ = run("--slots", slots_dir, "--back")
+        assert code == 0 and serves() == now
+        assert ("taken back by hand; it serves again" in out) == again
     assert json.loads((slots_dir / "update.json").read_text())["counter"] == 6  # stays
     shutil.rmtree(slots_dir / "b.edgead/golden")
     code, _, err = run("--slots", slots_dir, "--back")
@@ -234,6 +238,7 @@ def test_what_is_asked_has_to_fit(run: Any, keys: Path, versions: Any, tmp_path:
         (["--from", new, "--trust", keys, "--shadow", tmp_path / "no"], "no such folder"),
         (["--from", new, "--trust", keys, "--most-changed", "0.1"], "beside --shadow"),
         (["--from", new, "--trust", keys, "--health", ""], "empty"),
+        (["--from", new, "--trust", keys, "--health", "sh -c 'x"], "x: No closing quotation"),
         (["--trust", keys], "--trust goes with --from"),
         (["--confirm"], "slots"),
     ):
@@ -243,6 +248,9 @@ def test_what_is_asked_has_to_fit(run: Any, keys: Path, versions: Any, tmp_path:
             code, err = stop.code, says
         assert code == 1 and says in err, words
         assert not (slots / "current").exists()
+    code, _, err = run("--slots", slots, "--from", new, "--trust", keys, "--health", "false")
+    assert code == 1 and "ended with 1. None served before, so it stays" in err
+    shutil.rmtree(slots)
     (slots / "current").mkdir(parents=True)
     code, _, err = run("--slots", slots, "--from", new, "--trust", keys)
     assert code == 1 and "is not a link" in err
