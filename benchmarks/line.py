@@ -15,7 +15,8 @@ The bars:
     drops     every number of the camera is a verdict, an error, a drop that its line explains or a
               frame that the camera's driver counts as lost
     memory    the process grows by less than 1 MB after its first minute
-    tail      p99 of each camera's latency is less than 2 x its p50
+    tail      p99 of each camera's latency is less than 2 x its p50; longer on a virtual
+              machine whose time goes to others (``steal``)
     files     SQLite's integrity_check says ok, every frame of the records can be read
 
 Exit code 4 when one is missed.
@@ -140,6 +141,14 @@ def judged(found: dict[str, Any]) -> dict[str, bool | None]:
     }
 
 
+def steal(readings: Sequence[MachineReading]) -> float | None:
+    """The share of the CPU time that the hypervisor gave to others: the tail feels it."""
+    first, last = readings[0], readings[-1]
+    if None in (first.steal_s, last.steal_s, first.machine_s, last.machine_s):
+        return None
+    return (last.steal_s - first.steal_s) / (last.machine_s - first.machine_s)  # type: ignore[operator]
+
+
 def measure(bundle: Path, minutes: float, folder: Path) -> dict[str, Any]:
     """Run the line, and say what became of it."""
     fake, broker = FakeGige(), Broker(folder)
@@ -172,6 +181,7 @@ def measure(bundle: Path, minutes: float, folder: Path) -> dict[str, Any]:
         "rss_growth_mb": rss_growth_mb(readings),
         "rss_mb": [round(reading.rss_mb or 0, 1) for reading in readings[::10]],
         "load": [reading.load for reading in readings[::60]],
+        "steal": steal(readings),
         "cameras": by_camera,
     }
     return {**found, "bars": judged(found)}
@@ -206,7 +216,8 @@ def tell(found: dict[str, Any]) -> None:
             f"{name} {one['p50_ms']:.1f} / {one['p99_ms']:.1f}"
             for name, one in found["cameras"].items()
         )
-        + " ms, p50 / p99",
+        + " ms, p50 / p99"
+        + ("" if found["steal"] is None else f"; {100 * found['steal']:.1f} % stolen"),
         "files": f"{files['frames']} frames, {files['broken_frames']} broken; integrity "
         f"{', '.join(files['integrity'])}",
     }
