@@ -48,7 +48,7 @@ from hall import (
 )
 
 from edgead.bench.monitor import MachineReading, read_machine
-from edgead.bench.trust import rss_growth_mb
+from edgead.bench.trust import rss_growth_mb, shares_of_others
 from edgead.cli.main import guard
 from edgead.cpu.processor import processor_name
 from edgead.files import write_file
@@ -141,14 +141,6 @@ def judged(found: dict[str, Any]) -> dict[str, bool | None]:
     }
 
 
-def steal(readings: Sequence[MachineReading]) -> float | None:
-    """The share of the CPU time that the hypervisor gave to others: the tail feels it."""
-    first, last = readings[0], readings[-1]
-    if None in (first.steal_s, last.steal_s, first.machine_s, last.machine_s):
-        return None
-    return (last.steal_s - first.steal_s) / (last.machine_s - first.machine_s)  # type: ignore[operator]
-
-
 def measure(bundle: Path, minutes: float, folder: Path) -> dict[str, Any]:
     """Run the line, and say what became of it."""
     fake, broker = FakeGige(), Broker(folder)
@@ -167,6 +159,7 @@ def measure(bundle: Path, minutes: float, folder: Path) -> dict[str, Any]:
         fake.kill()
     if code:
         sys.stderr.write((folder / "log").read_text())
+    others = shares_of_others(readings[0], readings[-1])
     by_camera = {
         name: of_camera([line for line in watch.lines if line["camera"] == name])
         for name in CAMERAS
@@ -181,7 +174,7 @@ def measure(bundle: Path, minutes: float, folder: Path) -> dict[str, Any]:
         "rss_growth_mb": rss_growth_mb(readings),
         "rss_mb": [round(reading.rss_mb or 0, 1) for reading in readings[::10]],
         "load": [reading.load for reading in readings[::60]],
-        "steal": steal(readings),
+        "steal": others and others[1],
         "cameras": by_camera,
     }
     return {**found, "bars": judged(found)}

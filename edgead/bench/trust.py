@@ -130,22 +130,30 @@ def _drift(name: str, values: NDArray[np.float64]) -> Iterator[str]:
         )
 
 
-def _others(first: MachineReading, last: MachineReading) -> Iterator[str]:
-    """Other processes and the hypervisor, by what /proc/stat counted between two readings."""
+def shares_of_others(first: MachineReading, last: MachineReading) -> tuple[float, float] | None:
+    """The shares of the machine's CPU time that other processes and the hypervisor took, by what
+    /proc/stat counted between two readings; None where it says nothing."""
     names = ("machine_busy_s", "machine_s", "steal_s")
     pairs = [(getattr(first, name), getattr(last, name)) for name in names]
     if any(None in pair for pair in pairs):
-        return
+        return None
     busy, passed, stolen = (after - before for before, after in pairs)
     if passed <= 0:
+        return None
+    return (busy - (last.cpu_s - first.cpu_s)) / passed, stolen / passed
+
+
+def _others(first: MachineReading, last: MachineReading) -> Iterator[str]:
+    """Doubts about other processes and the hypervisor."""
+    found = shares_of_others(first, last)
+    if found is None:
         return
-    others = (busy - (last.cpu_s - first.cpu_s)) / passed
+    others, steal = found
     if others > OTHERS:
         yield (
             f"noisy machine: other processes used {100 * others:.0f} % of the machine's CPU time "
             f"(load {last.load}): stop them and measure again"
         )
-    steal = stolen / passed
     if steal > STEAL:
         yield (
             f"steal: the hypervisor gave {100 * steal:.0f} % of the CPU time to others: measure on "

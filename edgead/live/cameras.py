@@ -24,7 +24,6 @@ from edgead.live.scorer import Scorer
 from edgead.live.sinks.interface import SinkState
 from edgead.live.source import SourceError
 from edgead.records.store import Records
-from edgead.serving.limits import limits_of
 
 Sentence = Callable[[Camera], str]
 OpenView = Callable[[Bundle, Mapping[str, Any]], Scorer]
@@ -229,12 +228,12 @@ class Cameras:
             same = running is not None and running.runs and _is_same(running, settings)
             if same and running is not None and running.bundle.sha256 == bundle.sha256:
                 continue
-            open_view = partial(self._open_view, bundle, settings.detector)
-            if (rate := settings.false_reject_rate) is not None:
-                precision = settings.precision or "float32"
-                promised = partial(limits_of, bundle.manifest, rate, precision)
-                file.within((*where, "false_reject_rate"), promised)
+            of_detector = {**settings.detector, "false_reject_rate": None}
+            open_view = partial(self._open_view, bundle, of_detector)
             view = file.within((*where, "bundle"), open_view)
+            if (rate := settings.false_reject_rate) is not None:  # an error names its own line
+                set_rate = partial(setattr, view, "false_reject_rate", rate)
+                file.within((*where, "false_reject_rate"), set_rate)
             if same and running is not None and running.takes(view):
                 self._views[settings.name] = view
                 continue

@@ -29,7 +29,7 @@ MOST = 8
 class Pool:
     """Detectors of one bundle that its cameras take turns with.
 
-    On a CPU as many frames are scored at once as there are cores: small networks do not keep two
+    On a CPU, as many frames are scored at once as there are cores: small networks do not keep two
     cores busy, and a camera whose frame comes while another's is scored would wait for it.
 
     Args:
@@ -67,13 +67,13 @@ class Pool:
         return self._first.info()
 
     def score(self, frame: NDArray[Any]) -> Result:
-        """Score a frame with the first Detector that is free; those who wait, in their order."""
+        """Score a frame with the first Detector that is free, in order of arrival."""
         with self._lock:
             result = self._workers.submit(_score, frame)
         return result.result()
 
     def _share_of(self, cameras: int) -> tuple[int, int | None]:
-        """How many Detectors so many cameras should have, and the threads of each."""
+        """The number of Detectors for this many cameras, and the threads of each."""
         if not self._first.info()["device"].startswith("CPU"):
             return 1, self._threads
         if self._threads is not None:

@@ -202,11 +202,9 @@ class Slots:
         """
         state, slot = self.state(), self.spare()
         if not os.path.lexists(self.folder / slot):
-            raise UpdateError(
-                f"{self.folder}: no bundle served before this one: there is no way back"
-            )
+            raise UpdateError(f"{self.folder}: no way back: no bundle served before this one")
         if self.bundle(slot) is None:
-            raise UpdateError(f"{self.folder / slot} is no whole bundle: there is no way back")
+            raise UpdateError(f"{self.folder / slot} is not a whole bundle: there is no way back")
         serving = self.bundle(self.serving())
         if serving is not None:
             state = replace(state, failed={**state.failed, serving.sha256: why})

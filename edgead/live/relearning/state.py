@@ -101,7 +101,7 @@ def write_state(place: Path, state: State, /, **changes: Any) -> State:
 
 def serving(bundle: Path) -> tuple[str, str | None]:
     """The digests of the bundle that serves and of the one it was made of, by its manifest alone:
-    whoever looks every second must not read all of its files.
+    the page asks every second, which is too often to read every file.
 
     Raises:
         BundleError: it cannot be read.
@@ -113,7 +113,9 @@ def serving(bundle: Path) -> tuple[str, str | None]:
     except OSError as error:
         raise BundleError(os_sentence(error)) from error
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise BundleError(f"{path} is no manifest of a bundle: copy the bundle again") from error
+        raise BundleError(
+            f"{path} is not the manifest of a bundle: copy the bundle again"
+        ) from error
     made_of = parent.get("bundle_sha256") if isinstance(parent, dict) else None
     return hashlib.sha256(data).hexdigest(), made_of
 
@@ -121,8 +123,8 @@ def serving(bundle: Path) -> tuple[str, str | None]:
 def settled(state: State, bundle: Path) -> State:
     """``state`` as it has to be with the bundle that serves.
 
-    A bundle is replaced before its state is written: who was killed in between left the state of
-    the bundle before.
+    A bundle is replaced before its state is written: a process killed in between leaves the state
+    of the previous bundle.
 
     Raises:
         BundleError: the bundle cannot be read.

@@ -98,7 +98,7 @@ def in_network_words(error: Exception, where: str) -> str:
         reason = (error.reason or str(error)).lower().replace("_", " ")
         return f"{where} does not agree on TLS ({reason}): check port, tls and the certificates"
     if isinstance(error, socket.gaierror):
-        return f"{where}: there is no such host: check the name and the network"
+        return f"{where}: host not found: check the name and the network"
     if isinstance(error, ConnectionRefusedError):
         return f"{where} refuses connections: is it running, is the port right?"
     if isinstance(error, TimeoutError):
