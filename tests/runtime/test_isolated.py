@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from processes import is_there, pid_of, stop
 
 from edgead import BundleError, Detector, InputError
 from edgead.bundle.storage import open_bundle
@@ -31,18 +32,6 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="isolate
 def isolated(bundle_dir: Path) -> Iterator[Detector]:
     with Detector(bundle_dir, device="cpu", isolate=True, digests=True) as detector:
         yield detector
-
-
-def pid_of(detector: Detector) -> int:
-    return int(detector.info()["isolated"].split()[1])
-
-
-def is_there(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_results_are_those_of_this_process_bit_for_bit(
@@ -206,7 +195,7 @@ def test_a_process_that_hangs_is_an_error_of_that_frame_and_another_one_serves_t
 ) -> None:
     with Detector(bundle_dir, device="cpu", isolate=True, answer_within_s=WITHIN_S) as detector:
         expected, before = detector.score(frame).score, pid_of(detector)
-        os.kill(before, signal.SIGSTOP)
+        stop(before)
         said = r"hangs: it did not answer within 5 s, and was killed; another process is started"
         with pytest.raises(DeviceLostError, match=rf"process {before}\) {said}"):
             detector.score(frame)
@@ -231,7 +220,7 @@ def test_every_thread_hears_of_a_process_that_hangs(bundle_dir: Path, frame: np.
         for thread in threads:
             thread.start()
         together.wait()
-        os.kill(pid_of(detector), signal.SIGSTOP)
+        stop(pid_of(detector))
         together.wait()
         for thread in threads:
             thread.join()
@@ -241,7 +230,7 @@ def test_every_thread_hears_of_a_process_that_hangs(bundle_dir: Path, frame: np.
 def test_closing_a_detector_whose_process_hangs(bundle_dir: Path, frame: np.ndarray) -> None:
     detector = Detector(bundle_dir, device="cpu", isolate=True)
     pid = pid_of(detector)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     detector.close()
     assert not is_there(pid)
 
@@ -314,7 +303,7 @@ def test_the_wait_stands_still_while_this_process_is_stopped(tmp_path: Path) -> 
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, pass_fds=[theirs.fileno()], **pipes) as waits:
         assert waits.stdout is not None and waits.stdout.readline() == "\n"
-        os.kill(waits.pid, signal.SIGSTOP)
+        stop(waits.pid)
         threading.Event().wait(5.0)
         os.kill(waits.pid, signal.SIGCONT)
         threading.Event().wait(0.2)

@@ -13,6 +13,10 @@ import pytest
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "swupdate"
 
+# SWUpdate 2022.12 now and then exits with 1 after it: with a script that only prints and exits
+# with 0, on a busy machine, one run of five.
+SUCCESS = "SWUPDATE successful !"
+
 
 @pytest.fixture
 def swupdate(slots_dir: Path, keys: Path, tmp_path: Path) -> Any:
@@ -48,11 +52,11 @@ def test_swupdate_brings_a_bundle(
     swupdate: Any, serves: Any, versions: Any, tmp_path: Path
 ) -> None:
     done = swupdate(versions["new"])
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert SUCCESS in done.stdout, done.stdout + done.stderr
     assert serves() == "new" and not (tmp_path / "stage").exists()
 
 
 def test_swupdate_is_told_what_edgead_refuses(swupdate: Any, serves: Any, versions: Any) -> None:
     for name in ("wrong", "older"):
         done = swupdate(versions[name])
-        assert done.returncode != 0 and serves() == "old"
+        assert done.returncode != 0 and SUCCESS not in done.stdout and serves() == "old"

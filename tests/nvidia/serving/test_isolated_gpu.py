@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from checks import check_same
+from processes import pid_of, stop
 from simulated_tensorrt import plan_bytes
 from simulation import Device
 
@@ -42,10 +43,6 @@ def flag(
     monkeypatch.setenv("PYTHONPATH", str(CHILD))
     yield path
     assert device.count_of("deserialize_cuda_engine") == 0
-
-
-def pid_of(detector: Detector) -> int:
-    return int(detector.info()["isolated"].split()[1])
 
 
 def test_scores_maps_and_digests_are_those_of_this_process(
@@ -149,7 +146,7 @@ def test_auto_lets_the_cpu_answer_for_a_process_that_hangs(
         Detector(half_bundle, device="cpu") as cpu,
     ):
         expected, before = detector.score(frame).score, pid_of(detector)
-        os.kill(before, signal.SIGSTOP)
+        stop(before)
         found, truth = detector.score(frame), cpu.score(frame)
         assert (found.score, found.threshold) == (truth.score, truth.threshold)
         assert detector.wait_warm_start(PATIENCE_S)
