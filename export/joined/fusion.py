@@ -34,6 +34,10 @@ TYPICAL = 0.9
 COPIES = 2
 """Copies of each image with a synthetic defect."""
 
+SHARE = 0.25
+"""Our choice, by docs/notes/joined.md: of what a method's answers would make it count. It sees much
+of what the statistics see, and synthetic defects flatter a network that learnt on their like."""
+
 MOST = 100.0
 """What a signal counts at most over the other: where that one answers to nothing."""
 
@@ -62,11 +66,11 @@ class Answer:
 def counted(statistics: Answer, method: Answer) -> float:
     """What the method's distance counts, where that of the statistics counts as it is.
 
-    Both in their units, and each by how much it rises: what rises by its unit at every synthetic
-    defect counts in full, and what does not rise, nothing.
+    Both in their units, and each by how much it rises: a method that rises as the statistics do
+    counts ``SHARE``, and one that does not rise, nothing.
     """
     told = max(statistics.rise, 1 / MOST)
-    share = min(max(method.rise, 0.0) / told, MOST)
+    share = SHARE * min(max(method.rise, 0.0) / told, MOST)
     return share * statistics.unit / method.unit
 
 

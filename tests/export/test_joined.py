@@ -16,7 +16,7 @@ import torch
 from edgead_export import CalibrationFrame, ExportOptions
 from edgead_export.graph import half
 from edgead_export.joined.export import join
-from edgead_export.joined.fusion import MOST, TYPICAL, Answer, counted
+from edgead_export.joined.fusion import MOST, SHARE, TYPICAL, Answer, counted
 from edgead_export.joined.graph import DISTANCE, JoinedGraph
 from edgead_export.onnx import to_onnx
 from edgead_training.features.efficientnet_lite import load_lite
@@ -124,10 +124,10 @@ def test_an_answer_is_a_unit_and_what_defects_rise_by() -> None:
 
 
 def test_what_answers_counts_in_its_unit_and_what_does_not_counts_nothing() -> None:
-    assert counted(Answer(2.0, 0.8), Answer(0.5, 0.8)) == pytest.approx(4)  # alike in their units
-    assert counted(Answer(2.0, 0.8), Answer(0.5, 0.4)) == pytest.approx(2)
+    assert counted(Answer(2.0, 0.8), Answer(0.5, 0.8)) == pytest.approx(4 * SHARE)  # alike in their units
+    assert counted(Answer(2.0, 0.8), Answer(0.5, 0.4)) == pytest.approx(2 * SHARE)
     assert counted(Answer(1.0, 0.8), Answer(1.0, -0.1)) == 0
-    assert counted(Answer(1.0, 0.0), Answer(1.0, 0.9)) == pytest.approx(0.9 * MOST)
+    assert counted(Answer(1.0, 0.0), Answer(1.0, 0.9)) == pytest.approx(0.9 * MOST * SHARE)
 
 
 def auroc_of_sums(sees: tuple[bool, bool]) -> dict[str, float]:
