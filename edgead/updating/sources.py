@@ -83,7 +83,10 @@ class WebSource:
         split = urllib.parse.urlsplit(url)
         if split.username or split.password:
             raise UpdateError("the address holds a login, which servers would log: leave it out")
-        self._base, self._timeout_s = f"{url.rstrip('/')}/", timeout_s
+        # Requests are ASCII and have no spaces; what is quoted already stays.
+        path = urllib.parse.quote(split.path, "/%:@!$&'()*+,;=~", errors="surrogateescape")
+        address = split._replace(path=path).geturl()
+        self._base, self._timeout_s = f"{address.rstrip('/')}/", timeout_s
         self.name = url.rstrip("/")
         self._opener = urllib.request.OpenerDirector()  # no file:, no ftp:, also not redirected to
         for handler in (
@@ -113,7 +116,7 @@ class WebSource:
                 return self.open(file, 0)
             kind = Interrupted if error.code >= 500 else UpdateError
             raise kind(f"{url} answers {error.code} {error.reason}") from error
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:  # the last: of a host
             reason = getattr(error, "reason", None) or error
             reason = getattr(reason, "strerror", None) or reason
             raise Interrupted(f"{url} does not answer: {reason}") from error
@@ -176,7 +179,10 @@ def source_of(given: str) -> Source:
     Raises:
         UpdateError: another scheme than http and https, or no such folder.
     """
-    scheme = urllib.parse.urlsplit(given).scheme.lower() if "://" in given else ""
+    try:
+        scheme = urllib.parse.urlsplit(given).scheme.lower() if "://" in given else ""
+    except ValueError as error:
+        raise UpdateError(f"--from {given} is no address: {error}") from error
     if scheme in ("http", "https"):
         return WebSource(given)
     if scheme:

@@ -161,6 +161,24 @@ def test_an_altered_part_is_fetched_anew(
     assert server.asked[-1][0] and (MODEL, None) in server.asked[3:]
 
 
+def test_an_address_that_is_not_ascii(
+    run: Any, server: Any, versions: dict[str, Path], keys: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(versions["new"], server.folder / "Zelle ü.edgead")
+    given = ["--slots", tmp_path / "fresh", "--trust", keys, "--device", "cpu"]
+    for name in ("Zelle ü.edgead", "Zelle%20%C3%BC.edgead/"):  # the second serves already
+        code, _, err = run("--from", f"{server.url}/{name}", *given)
+        assert code == 0, err
+
+
+@pytest.mark.parametrize("address", ["http://[::1/x", "http://ü..de/x"])
+def test_an_address_that_is_none_is_a_sentence(
+    run: Any, keys: Path, tmp_path: Path, address: str
+) -> None:
+    code, _, err = run("--from", address, "--slots", tmp_path / "fresh", "--trust", keys)
+    assert code == 1 and address in err
+
+
 def test_no_redirect_leads_to_a_file(tmp_path: Path, keys: Path) -> None:
     source = sources.WebSource("file:///etc")
     with pytest.raises(Exception, match="unknown url type"):
