@@ -157,7 +157,11 @@ def built() -> dict[str, str]:
 
 
 def publish(version: str) -> str:
-    print(f"    git push origin main v{version}\n    python -m twine upload dist/edgead-{version}*")
+    # Neither the bill of materials, which PyPI does not take, nor what lies there of a candidate.
+    print(
+        f"    git push origin main v{version}\n    python -m twine upload "
+        f"dist/edgead-{version}.tar.gz dist/edgead-{version}-*manylinux*.whl"
+    )
     return ""
 
 

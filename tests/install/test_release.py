@@ -227,3 +227,20 @@ def test_a_wheel_works_where_nothing_can_be_compiled(tmp_path: Path) -> None:
     found = materials.prove(wheel, python)
     assert found["score"] == detector.score(golden).score
     assert {"edgead", "numpy", "openvino"} < set(found["bytes"]) and "pip" not in found["bytes"]
+
+
+def test_what_is_published_are_wheels_and_source_of_this_version(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line is run by a shell: PyPI takes no bill of materials, and no plain linux wheel."""
+    mine = ["1.2.3.tar.gz", "1.2.3-cp311-cp311-manylinux_2_17_x86_64.whl"]
+    others = ["1.2.3.cdx.json", "1.2.3rc1.tar.gz", "1.2.30.tar.gz"]
+    others += ["1.2.3rc1-cp311-cp311-manylinux_2_17_x86_64.whl"]
+    others += ["1.2.3-cp311-cp311-linux_x86_64.whl"]
+    (tmp_path / "dist").mkdir()
+    for name in mine + others:
+        (tmp_path / f"dist/edgead-{name}").touch()
+    script("release").publish("1.2.3")
+    words = capsys.readouterr().out.splitlines()[-1].partition("upload ")[2]
+    said = subprocess.run(["sh", "-c", f"echo {words}"], cwd=tmp_path, capture_output=True)
+    assert set(said.stdout.decode().split()) == {f"dist/edgead-{name}" for name in mine}
