@@ -110,9 +110,19 @@ def score_dataset(
         _agree(target, _about(bundle, source, settings))
         done, before = read_done(target, forget_errors=retry_errors)
         missing = [name for name in names if name not in done]
-        work = Work(settings, source.given, target.given)
+        work = Work(_anywhere(settings), anywhere(source.given), anywhere(target.given))
         now = _all(_tallies(bundle, work, missing, ray, actors, part), len(missing), progress)
     return _in_all(target, before, now, left_out)
+
+
+def anywhere(given: str) -> str:
+    """The same place for an actor, whose current folder is another one."""
+    return given if "://" in given else os.path.abspath(given)
+
+
+def _anywhere(settings: dict[str, Any]) -> dict[str, Any]:
+    keys = settings.get("trusted_keys")
+    return settings if keys is None else {**settings, "trusted_keys": os.path.abspath(keys)}
 
 
 def _in_all(out: Place, before: Tally, now: Tally, left_out: dict[str, int]) -> DatasetScores:

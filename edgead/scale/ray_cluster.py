@@ -68,7 +68,9 @@ class Cluster:
             raise DeviceError("device cuda: no node of the Ray cluster has a GPU to give")
         cpus = int(has.get("CPU", 1))
         self.actors = actors or int(has["GPU"] if self.gpus else max(1, cpus // CPUS))
-        self.cpus = 1 if self.gpus else max(1, cpus // self.actors)
+        # An actor is on one node: with more CPUs than any has, Ray would wait for ever.
+        each = [int(x["Resources"].get("CPU", 0)) for x in self.ray.nodes() if x["Alive"]]
+        self.cpus = 1 if self.gpus else max(1, min(cpus // self.actors, max(each)))
         if not self.gpus and self.actors > cpus:
             raise InputError(
                 f"{self.actors} actors on a cluster of {cpus} CPUs: expected at most one for a CPU"

@@ -39,7 +39,8 @@ def tallies(
         settings["threads"] = settings.get("threads") or cluster.cpus
     keeper = f"edgead-{token_hex(8)}"
     held = ray.remote(num_cpus=0)(Keeper).options(name=keeper).remote(files_of(bundle))
-    given = (bundle.path.stem, bundle.sha256, keeper, settings, work.source, work.out)
+    named = (bundle.path.stem, bundle.sha256, bundle.read_signatures(), keeper)
+    given = (named, settings, work.source, work.out)
     try:
         for row in cluster.rows(Scorer, given, [{"names": part} for part in parts]):
             worst = (row["score"], row["path"]) if row["path"] else None
@@ -63,10 +64,14 @@ class Scorer(Worker):
     """A Detector that scores parts."""
 
     def open(
-        self, name: str, sha256: str, keeper: str, settings: dict[str, Any], source: str, out: str
+        self,
+        named: tuple[str, str, bytes | None, str],
+        settings: dict[str, Any],
+        source: str,
+        out: str,
     ) -> None:
         """Open the bundle that was sent, and the places."""
-        self._detector = Detector(unpacked(name, sha256, keeper), **settings)
+        self._detector = Detector(unpacked(*named), **settings)
         self._source, self._out = open_place(source), open_place(out)
 
     def work(self, item: dict[str, Any]) -> dict[str, Any]:
@@ -83,12 +88,12 @@ class Scorer(Worker):
         }
 
 
-def unpacked(name: str, sha256: str, keeper: str) -> Bundle:
+def unpacked(name: str, sha256: str, signatures: bytes | None, keeper: str) -> Bundle:
     """A bundle that ``keeper`` has, in the cache of this node, where it may be already."""
     path = user_cache("sent", "bundles sent by Ray") / sha256[:32] / f"{name}{SUFFIX}"
     try:
         found = open_bundle(path)
-        if found.sha256 == sha256:
+        if found.sha256 == sha256 and found.read_signatures() == signatures:
             return found
     except BundleError:
         pass  # not there yet, or damaged
