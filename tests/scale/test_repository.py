@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from edgead.bundle.entries import Tolerance
 from edgead.bundle.storage import SIGNATURES, open_bundle, with_signatures
 from edgead.cli.main import main
+from edgead.detector import Detector
 from edgead.errors import DeviceError, InputError
+from edgead.scale.triton import check
 from edgead.scale.triton.repository import RepositoryOptions, write_repository
 from edgead.scale.triton.tensors import FILE, FRAME, frames_of, outputs_of
 from edgead.tiling import Tiling
@@ -133,3 +137,59 @@ def test_the_check_of_a_server_that_is_not_there_says_what_to_start(bundle_dir):
 
     with pytest.raises(DeviceError, match="start tritonserver"):
         check_server("127.0.0.1:1", [open_bundle(bundle_dir)])
+
+
+def test_the_link_of_an_update_is_called_as_its_bundle(bundle_named, tmp_path):
+    bundle_named("cell").rename(tmp_path / "a.edgead")
+    (tmp_path / "current").symlink_to("a.edgead")
+    (tmp_path / "line4.edgead").symlink_to("a.edgead")
+    name = open_bundle(tmp_path / "a.edgead").manifest.name
+    both = [open_bundle(tmp_path / "current"), open_bundle(tmp_path / "line4.edgead")]
+    assert set(write_repository(both, tmp_path / "models", RepositoryOptions())) == {name, "line4"}
+    assert set(names_in(tmp_path / f"models/{name}/1")) == {f"{name}.edgead", "model.py"}
+
+
+@pytest.mark.parametrize(
+    ("options", "seen"),
+    [
+        ({}, ("float32", False)),
+        ({"device": "cuda"}, ("float16", False)),
+        ({"form": "onnx", "color": "rgb"}, ("float32", True)),
+        ({"form": "onnx", "precision": "float16"}, ("float16", False)),
+    ],
+)
+def test_a_server_is_held_to_what_was_written(bundle_named, tmp_path, monkeypatch, options, seen):
+    """Frames as the repository's colour order has them, and the tolerance of its precision."""
+    tolerance = {"float32": Tolerance(1e-4, 1e-4), "float16": Tolerance(1e-2, 1e-2)}
+    models = dict.fromkeys(tolerance, "model.onnx")
+    bundle = open_bundle(bundle_named("cell", tolerance=tolerance, models=models))
+    manifest = bundle.manifest
+    write_repository([bundle], tmp_path, RepositoryOptions(**options))
+
+    def config(name, as_json):
+        text = (tmp_path / name / "config.pbtxt").read_text()
+        told = re.search(r'string_value: (".*") }', text)
+        found = {"input": [{"name": FRAME}]}
+        if told:
+            found["parameters"] = {"edgead": {"string_value": json.loads(told[1])}}
+        return {"config": found}
+
+    client = SimpleNamespace(
+        is_server_live=lambda client_timeout: True,
+        is_model_ready=lambda name: True,
+        get_model_config=config,
+        close=lambda: None,
+    )
+    grpc = SimpleNamespace(InferenceServerClient=lambda url: client)
+    precision, red_first = seen
+    detector = Detector(bundle, device="cpu", color="rgb" if red_first else "bgr")
+    off = 0.9 * manifest.tolerance_of(precision).score  # is reproduced, within its tolerance
+
+    def scored(_grpc, _client, _name, _given, frame):
+        result = detector.score(frame)
+        return result.score + off, result.map
+
+    monkeypatch.setattr(check, "triton_client", lambda: grpc)
+    monkeypatch.setattr(check, "scored", scored)
+    found = check.check_server("host:1", [bundle])["cell"]
+    assert found["tolerance"] == manifest.tolerance_of(precision).score

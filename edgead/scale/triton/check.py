@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from types import ModuleType
@@ -14,7 +15,8 @@ from edgead.bundle.storage import Bundle
 from edgead.errors import DeviceError, InputError, MissingExtraError, QualificationError, printable
 from edgead.images import decode_image
 from edgead.installation import cure
-from edgead.scale.triton.repository import STAGES
+from edgead.nvidia.kernels import PRECISION
+from edgead.scale.triton.repository import STAGES, model_name
 from edgead.scale.triton.tensors import FRAME, FRAME16
 
 _NO_BACKEND = re.compile(r"unable to find backend library for backend '(\w+)'")
@@ -52,7 +54,7 @@ def check_server(url: str, bundles: Sequence[Bundle]) -> dict[str, dict[str, Any
     client = grpc.InferenceServerClient(url)
     try:
         _check_live(client, url)
-        return {one.path.stem: _checked(grpc, client, one, url) for one in bundles}
+        return {model_name(one): _checked(grpc, client, one, url) for one in bundles}
     finally:
         client.close()
 
@@ -71,11 +73,11 @@ def _check_live(client: Any, url: str) -> None:
 
 
 def _checked(grpc: ModuleType, client: Any, bundle: Bundle, url: str) -> dict[str, Any]:
-    name, manifest = bundle.path.stem, bundle.manifest
+    name, manifest = model_name(bundle), bundle.manifest
     _check_ready(client, name, url)
     config = client.get_model_config(name, as_json=True)["config"]
     takes = {one["name"] for one in config["input"]}
-    precision = "float32"
+    precision, red_first = _served(client, name, config)
     tolerance = manifest.core.tolerance_of(precision)
     checks = []
     for index, golden in enumerate(manifest.golden):
@@ -83,6 +85,8 @@ def _checked(grpc: ModuleType, client: Any, bundle: Bundle, url: str) -> dict[st
         given = FRAME if frame.dtype == np.uint8 else FRAME16
         if given not in takes:  # an ensemble has one type of frames
             continue
+        if red_first and frame.ndim == 3:
+            frame = frame[..., ::-1]
         score, values = scored(grpc, client, name, given, frame)
         expected = bundle.read_map(golden.map, manifest.map_size(frame.shape[:2]))
         checks.append(_cpu.compare_golden(manifest.core, index, tolerance, score, values, expected))
@@ -99,6 +103,16 @@ def _checked(grpc: ModuleType, client: Any, bundle: Bundle, url: str) -> dict[st
         "map_difference": max(check.map_difference for check in checks),
         "tolerance": tolerance[0],
     }
+
+
+def _served(client: Any, name: str, config: dict[str, Any]) -> tuple[str, bool]:
+    """Precision of what is served, and whether its frames are red first, as it was written."""
+    if "edgead" not in config.get("parameters", {}):  # of an ensemble the last model says so
+        config = client.get_model_config(f"{name}_after", as_json=True)["config"]
+    told = json.loads(config["parameters"]["edgead"]["string_value"])
+    on_gpu = str(told.get("device", "")).startswith("cuda")
+    usual = PRECISION if on_gpu else "float32"
+    return told["precision"] or usual, told["color"] == "rgb"
 
 
 def scored(grpc: ModuleType, client: Any, name: str, given: str, frame: Any) -> tuple[float, Any]:

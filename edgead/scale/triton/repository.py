@@ -118,7 +118,7 @@ def write_repository(
     root.mkdir(parents=True, exist_ok=True)
     written = {}
     for bundle, models in zip(bundles, planned, strict=True):
-        name = bundle.path.stem
+        name = model_name(bundle)
         for folder, files in models.items():
             replace_directory(root / folder, files)
         for stale in {f"{name}_{stage}" for stage in STAGES} - set(models):
@@ -128,9 +128,19 @@ def write_repository(
     return written
 
 
+def model_name(bundle: Bundle) -> str:
+    """What a client asks for: NAME of ``NAME.edgead``.
+
+    The link of ``edgead update`` has no such name: the model is then called as the bundle that it
+    leads to was, when it was made.
+    """
+    path = bundle.path
+    return bundle.manifest.name if path.is_symlink() and path.suffix != SUFFIX else path.stem
+
+
 def _planned(bundle: Bundle, options: RepositoryOptions) -> dict[str, dict[str, bytes]]:
     """Folder -> its files, the one that a client asks for last."""
-    name, manifest = bundle.path.stem, bundle.manifest
+    name, manifest = model_name(bundle), bundle.manifest
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise InputError(
             f"{printable(bundle.path)}: a model of Triton is called by letters, digits, dot, dash "
