@@ -10,6 +10,9 @@ from edgead.bundle.storage import Bundle, with_signatures
 from edgead.errors import InputError
 from edgead.signing.ed25519 import PrivateKey
 
+MOST_SIGNATURES = 8
+"""Of a bundle; readers refuse more (``csrc/bundle``)."""
+
 
 def default_counter() -> int:
     """Minutes since 1970: it grows by itself, on a machine whose clock is right."""
@@ -33,7 +36,7 @@ def sign(
 
     Raises:
         InputError: a counter out of its range, or another than that of the signatures which are
-            there; a key that has signed already.
+            there; a key that has signed already; as many signatures as there may be.
         BundleError: the bundle cannot be written, or its signatures are damaged.
     """
     if counter is not None and not 0 <= counter <= _cpu.MOST_COUNTER:
@@ -43,6 +46,10 @@ def sign(
     hint = "--again signs it anew, without the signatures that are there"
     if key.public in kept:
         raise InputError(f"bundle {bundle.path} is signed by {key.public} already; {hint}")
+    if len(kept) >= MOST_SIGNATURES:
+        raise InputError(
+            f"bundle {bundle.path} has {len(kept)} signatures, and no bundle has more; {hint}"
+        )
     if found is not None and counter not in (None, found):
         raise InputError(
             f"bundle {bundle.path} is signed with counter {found}, not {counter}, and all "

@@ -74,6 +74,16 @@ def test_the_counter_grows_by_itself(
     assert code == 0 and json.loads(out)["counter"] == 29_000_000
 
 
+def test_a_ninth_key_does_not_spoil_the_bundle(run: Run, key: Path, bundle_copy: Path) -> None:
+    for number in range(9):
+        other = key.with_name(f"{number}.key")
+        run("sign", "--new-key", other)
+        code, _, err = run("sign", bundle_copy, "--key", other, "--counter", 7)
+        assert code == (number == 8), err
+    assert "has 8 signatures, and no bundle has more" in err
+    assert len(signature_of(run("verify", bundle_copy, "--json")[1])["keys"]) == 8
+
+
 def test_a_second_key_signs_beside_the_first(run: Run, key: Path, bundle_copy: Path) -> None:
     other = key.with_name("other.key")
     run("sign", "--new-key", other)
