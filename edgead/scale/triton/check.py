@@ -107,9 +107,13 @@ def _checked(grpc: ModuleType, client: Any, bundle: Bundle, url: str) -> dict[st
 
 def _served(client: Any, name: str, config: dict[str, Any]) -> tuple[str, bool]:
     """Precision of what is served, and whether its frames are red first, as it was written."""
-    if "edgead" not in config.get("parameters", {}):  # of an ensemble the last model says so
-        config = client.get_model_config(f"{name}_after", as_json=True)["config"]
-    told = json.loads(config["parameters"]["edgead"]["string_value"])
+    last = f"{name}_after"  # which says so in an ensemble
+    if "edgead" not in config.get("parameters", {}) and client.is_model_ready(last):
+        config = client.get_model_config(last, as_json=True)["config"]
+    own = config.get("parameters", {}).get("edgead")
+    if own is None:  # somebody else's model
+        return "float32", False
+    told = json.loads(own["string_value"])
     on_gpu = str(told.get("device", "")).startswith("cuda")
     usual = PRECISION if on_gpu else "float32"
     return told["precision"] or usual, told["color"] == "rgb"
