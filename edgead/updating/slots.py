@@ -20,14 +20,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgead.bundle.storage import Bundle, open_bundle
+from edgead.bundle.storage import SIGNATURES, Bundle, open_bundle
 from edgead.errors import BundleError, EdgeadError, UpdateError
 from edgead.files import hold, os_sentence, sync_directory, write_file
 from edgead.signing.trust import signatures_of
 
 CURRENT, SLOTS = "current", ("a.edgead", "b.edgead")
 STATE, INCOMING = "update.json", "incoming"
-_NEW_LINK, _OLD = ".current.new", ".old"
+_NEW_LINK, _NEW_SIGNATURES, _OLD = ".current.new", ".signatures.new", ".old"
 STARTS = 3
 """How often a service may start on a bundle on trial before it goes back."""
 _MOST_FAILED = 20
@@ -64,6 +64,10 @@ class State:
     counter: int = 0
     trial: Trial | None = None
     failed: dict[str, str] = field(default_factory=dict)
+
+
+class InUseError(UpdateError):
+    """Another process updates the folder."""
 
 
 class Slots:
@@ -148,6 +152,22 @@ class Slots:
         os.replace(link, self.current)
         sync_directory(self.folder)
 
+    def sign_serving(self, signatures: bytes) -> None:
+        """Put other signatures beside the manifest that serves, in one step that lasts.
+
+        Args:
+            signatures: of that manifest, and trusted.
+        """
+        slot = self.folder / str(self.serving())
+        fresh = self.folder / _NEW_SIGNATURES  # not in the bundle: with another file it is damaged
+        with open(fresh, "wb") as stream:
+            stream.write(signatures)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(fresh, slot / SIGNATURES)
+        sync_directory(slot)
+        self.write(self.state())
+
     def fill_spare(self, bundle: Path) -> str:
         """Move the folder ``bundle``, which is synced, to the slot that does not serve.
 
@@ -166,7 +186,8 @@ class Slots:
         """Clean up after a process that was killed; an update that did not begin to serve ends."""
         for leftover in self.folder.glob(f".{STATE}.*.tmp"):
             leftover.unlink(missing_ok=True)
-        (self.folder / _NEW_LINK).unlink(missing_ok=True)
+        for name in (_NEW_LINK, _NEW_SIGNATURES):
+            (self.folder / name).unlink(missing_ok=True)
         old = self.folder / _OLD
         if old.is_dir():
             slot = self.folder / self.spare()
@@ -216,12 +237,15 @@ class Slots:
     def count_start(self) -> Trial | None:
         """A service starts: count it, and go back where a trial has had its starts.
 
-        Returns: the trial that goes on; None where what serves is confirmed, now or before.
+        Returns: the trial that goes on, also where there is nothing to go back to; None where what
+            serves is confirmed, now or before.
         """
         state = self.state()
         if state.trial is None:
             return None
         if state.trial.starts_left <= 0:
+            if self.bundle(self.spare()) is None:  # an error would keep the service from starting
+                return state.trial
             self.back(f"not confirmed in {STARTS} starts")
             return None
         trial = replace(state.trial, starts_left=state.trial.starts_left - 1)
@@ -234,7 +258,8 @@ def opened(folder: Path, *, make: bool = False) -> Iterator[Slots]:
     """The slots in ``folder``, for this process alone, after ``recover``.
 
     Raises:
-        UpdateError: there is no such folder, another process updates it, or it is not such a one.
+        UpdateError: there is no such folder, another process updates it (InUseError), or it is not
+            such a one.
     """
     try:
         if make:
@@ -243,7 +268,7 @@ def opened(folder: Path, *, make: bool = False) -> Iterator[Slots]:
     except OSError as error:
         raise UpdateError(f"--slots {folder}: {os_sentence(error)}") from error
     if descriptor is None:
-        raise UpdateError(f"--slots {folder}: another edgead update is at work there")
+        raise InUseError(f"--slots {folder}: another edgead update is at work there")
     try:
         slots = Slots(folder)
         slots.recover()

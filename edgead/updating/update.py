@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,10 @@ STEPS = (
     "done",
 )  # fmt: skip
 """In their order; ``Options.on_step`` is told each before it begins."""
+
+
+class _NoComparisonError(UpdateError):
+    """The bundle that serves judges nothing here, which says nothing about the new one."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +107,18 @@ def update(slots: Slots, source: Source, trusted: _cpu.TrustedKeys, options: Opt
         QualificationError, DeviceError: this device does not reproduce its golden frames.
         RolledBackError: it served, and its health failed; the bundle before serves again.
     """
-    _end_old_trial(slots, options)
+    unhealthy = _end_old_trial(slots, options)
     options.on_step("offer")
     offer = read_offer(source, trusted)
     report = Report("", offer.sha256, offer.manifest.name, offer.signed.counter, offer.signed.by)
     serving = slots.bundle(slots.serving())
     if serving is not None and serving.sha256 == offer.sha256:
+        if unhealthy is not None:
+            raise unhealthy
         report.slot = slots.serving() or ""
+        if serving.read_signatures() != offer.signatures:  # as after another key was made
+            _check_counter(slots, offer)
+            slots.sign_serving(offer.signatures)
         return report
     _check_offer(slots, offer, options)
     options.on_step("fetch")
@@ -126,45 +136,58 @@ def update(slots: Slots, source: Source, trusted: _cpu.TrustedKeys, options: Opt
     report.slot = slots.fill_spare(incoming)
     options.on_step("trial")
     trial = Trial(report.slot, offer.sha256, report.counter, by_hand=options.by_hand)
-    before = slots.serving()
     slots.write(replace(slots.state(), trial=trial))
     options.on_step("switch")
     slots.point_at(report.slot)
     report.updated = True
     options.on_step("health")
-    _settle(slots, before is not None, options)
+    _settle(slots, serving is not None, options)
     report.on_trial = options.by_hand
     options.on_step("done")
     return report
 
 
-def _end_old_trial(slots: Slots, options: Options) -> None:
-    """Confirm or take back what an update that was interrupted had let serve."""
+def _end_old_trial(slots: Slots, options: Options) -> UpdateError | None:
+    """Confirm or take back what an update that was interrupted had let serve.
+
+    Returns: why it is not healthy, where there is no way back: the next bundle is the way on.
+    """
     trial = slots.state().trial
     if trial is None:
-        return
+        return None
     if trial.by_hand:
         raise UpdateError(
             f"{slots.folder}: a bundle is on trial (counter {trial.counter}); end that with "
             "--confirm or --back first"
         )
     way_back = slots.bundle(slots.spare()) is not None
-    _settle(slots, way_back, replace(options, by_hand=False))
+    try:
+        _settle(slots, way_back, replace(options, by_hand=False))
+    except UpdateError as error:
+        if way_back:
+            raise
+        return error
+    return None
 
 
 def _check_offer(slots: Slots, offer: Offer, options: Options) -> None:
-    state = slots.state()
-    if offer.signed.counter < state.counter:
+    _check_counter(slots, offer)
+    failed = slots.state().failed
+    if offer.sha256 in failed and not options.again:
+        raise UpdateError(
+            f"bundle {offer.source.name} failed here before: {failed[offer.sha256]}; --again "
+            "tries it once more"
+        )
+
+
+def _check_counter(slots: Slots, offer: Offer) -> None:
+    least = slots.state().counter
+    if offer.signed.counter < least:
         raise SignatureError(
             f"bundle {offer.source.name} has counter {offer.signed.counter}, and a bundle with "
-            f"{state.counter} served here: an older one is not taken; "
+            f"{least} served here: an older one is not taken; "
             "to take it all the same, sign it with a higher one: edgead sign NAME.edgead --key FILE"
             " --again --counter N"
-        )
-    if offer.sha256 in state.failed and not options.again:
-        raise UpdateError(
-            f"bundle {offer.source.name} failed here before: {state.failed[offer.sha256]}; --again "
-            "tries it once more"
         )
 
 
@@ -179,17 +202,29 @@ def _try(
             options.on_step("shadow")
             if serving is None or not options.frames:
                 return
-            with Detector(serving, **options.engine) as old:
+            with _opened_to_compare(serving, options) as old:
                 report.shadow = shadow(
                     old, new, options.frames,
                     lambda done, total: options.progress("comparing", done, total),
                 )  # fmt: skip
         _check_shadow(report.shadow, options)
+    except _NoComparisonError:
+        raise
     except (DeviceError, UpdateError) as error:
         state = slots.state()
         failed = {**state.failed, bundle.sha256: in_words(error)}
         slots.write(replace(state, failed=failed))
         raise
+
+
+def _opened_to_compare(serving: Bundle, options: Options) -> Detector:
+    try:
+        return Detector(serving, **options.engine)
+    except EdgeadError as error:
+        raise _NoComparisonError(
+            f"--shadow: the bundle that serves cannot be opened to compare with: {error}. Leave "
+            "out --shadow to take the new one"
+        ) from error
 
 
 def _check_shadow(found: Shadow, options: Options) -> None:
@@ -212,8 +247,8 @@ def _settle(slots: Slots, way_back: bool, options: Options) -> None:
         why = in_words(error)
         if not way_back:
             raise UpdateError(
-                f"{slots.folder}: its first bundle is not healthy: {why}. None served before, so "
-                "it stays until the next update"
+                f"{slots.folder}: the bundle that serves is not healthy: {why}. There is no whole "
+                "one to go back to, so it stays until the next update"
             ) from error
         slots.back(why)
         raise RolledBackError(
@@ -236,6 +271,7 @@ def _check_health(slots: Slots, options: Options) -> None:
         done = subprocess.run(
             options.health, env=environment, timeout=options.health_s, check=False,
             stdin=subprocess.DEVNULL,
+            stdout=2 if sys.__stderr__ else subprocess.DEVNULL,  # that of edgead is for its own
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise UpdateError(f"--health {said} took longer than {options.health_s:g} s") from error

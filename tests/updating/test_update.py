@@ -14,7 +14,11 @@ import pytest
 
 import edgead
 from edgead.bundle.storage import open_bundle
-from edgead.updating.slots import STARTS
+from edgead.errors import SignatureError
+from edgead.signing.ed25519 import new_key
+from edgead.signing.sign import sign
+from edgead.signing.trust import open_trusted, signatures_of
+from edgead.updating.slots import STARTS, opened
 
 
 def files_of(folder: Path) -> set[str]:
@@ -141,6 +145,20 @@ def test_verdicts_that_differ_are_reported(
     assert found["newly_anomalous"] == found["verdicts_changed"] == len(differ)
 
 
+def test_what_serves_and_cannot_judge_is_not_the_new_ones_failure(
+    bring: Any, serves: Any, slots_dir: Path, frames: Path, versions: Any
+) -> None:
+    """As after an update of a library, where the old bundle is not reproduced any more."""
+    slot = slots_dir / "a.edgead"
+    shutil.rmtree(slot)
+    shutil.copytree(versions["wrong"], slot)
+    (slots_dir / "update.json").unlink()
+    (slot / "signatures.json").unlink()
+    code, _, err = bring("new", "--shadow", frames)
+    assert code == 1 and "bundle that serves cannot be opened" in err and "golden frame" in err
+    assert bring("new")[0] == 0 and serves() == "new"
+
+
 def test_too_many_that_differ_are_refused(bring: Any, serves: Any, frames: Path) -> None:
     code, _, err = bring("strict", "--shadow", frames, "--most-changed", "0.01")
     assert code == 1 and "verdicts differ" in err and "0.01 are allowed" in err
@@ -160,6 +178,65 @@ def test_bad_health_goes_back(bring: Any, serves: Any, slots_dir: Path, tmp_path
     assert state["counter"] == 5 and state["trial"] is None and len(state["failed"]) == 1
     assert bring("new")[0] == 1  # not taken again by itself
     assert bring("new", "--again", "--health", "true")[0] == 0 and serves() == "new"
+
+
+def test_what_the_health_command_prints_is_not_in_the_json(bring: Any) -> None:
+    where = "sh -c 'test /proc/$$/fd/1 -ef /proc/$$/fd/2'"  # one file for both: that of stderr
+    code, out, err = bring("new", "--json", "--health", where)
+    assert code == 0, err
+    assert json.loads(out)["updated"]
+
+
+def test_a_first_bundle_that_is_not_healthy_can_be_replaced(
+    run: Any, keys: Path, versions: Any, tmp_path: Path
+) -> None:
+    slots = tmp_path / "fresh"
+    given = ["--slots", slots, "--trust", keys, "--device", "cpu", "--threads", 1]
+    given += ["--health", f"sh -c 'grep -q new {slots}/current/manifest.json'"]
+    for _ in range(2):  # the same one is not healthy the second time either
+        code, _, err = run("--from", versions["old"], *given)
+        assert code == 1 and "is not healthy" in err and "stays until the next update" in err
+    assert run("--from", versions["new"], *given)[0] == 0
+    assert open_bundle(slots / "current").manifest.name == "new"
+    state = json.loads((slots / "update.json").read_text())
+    assert state["counter"] == 6 and state["trial"] is None
+
+
+def signed_anew(versions: Any, name: str, tmp_path: Path, counter: int) -> tuple[Path, Path]:
+    """(A copy of a version that another key alone signed, a list that revokes the key before)."""
+    key, again = new_key(tmp_path / "next.key"), tmp_path / "again.edgead"
+    shutil.copytree(versions[name], again)
+    bundle = open_bundle(again)
+    (before,) = signatures_of(bundle)[1]
+    sign(bundle, key, counter, again=True)
+    listed = tmp_path / "next.keys"
+    listed.write_text(f"trust {key.public} next\nrevoke {before} stolen\n")
+    return again, listed
+
+
+def test_new_signatures_of_what_serves_are_brought(
+    run: Any, slots_dir: Path, versions: Any, tmp_path: Path
+) -> None:
+    again, keys = signed_anew(versions, "old", tmp_path, 9)
+    current = slots_dir / "current"
+    with pytest.raises(SignatureError, match="revokes"):
+        open_trusted(current, keys)
+    code, out, _ = run("--from", again, "--slots", slots_dir, "--trust", keys)
+    assert code == 0 and "serves already" in out
+    signed = open_trusted(current, keys)[1]
+    assert signed is not None and signed.counter == 9
+    assert json.loads((slots_dir / "update.json").read_text())["counter"] == 9
+    assert files_of(slots_dir) == {"a.edgead", "current", "update.json"}
+
+
+def test_older_signatures_of_what_serves_are_refused(
+    run: Any, slots_dir: Path, versions: Any, tmp_path: Path
+) -> None:
+    again, keys = signed_anew(versions, "old", tmp_path, 4)
+    before = (slots_dir / "a.edgead/signatures.json").read_bytes()
+    code, _, err = run("--from", again, "--slots", slots_dir, "--trust", keys)
+    assert code == 1 and "counter 4" in err
+    assert (slots_dir / "a.edgead/signatures.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -197,6 +274,32 @@ def test_a_trial_that_nothing_confirms_goes_back(
     code, out, _ = run("--slots", slots_dir, "--start")
     assert code == 0 and "went back" in out and serves() == "old"
     assert run("--slots", slots_dir, "--start")[0] == 0 and serves() == "old"
+
+
+def test_a_first_bundle_on_trial_does_not_keep_the_service_from_starting(
+    run: Any, keys: Path, versions: Any, tmp_path: Path
+) -> None:
+    slots = tmp_path / "fresh"
+    given = ["--from", versions["old"], "--trust", keys, "--device", "cpu", "--trial"]
+    assert run("--slots", slots, *given)[0] == 0
+    for _ in range(STARTS + 2):
+        code, _, err = run("--slots", slots, "--start")
+        assert code == 0, err
+    assert open_bundle(slots / "current").manifest.name == "old"
+    assert run("--slots", slots, "--confirm")[0] == 0
+
+
+def test_a_start_while_an_update_is_at_work(
+    bring: Any, run: Any, serves: Any, slots_dir: Path
+) -> None:
+    """As where --health starts the service again, whose unit calls --start."""
+    assert bring("new", "--trial")[0] == 0
+    with opened(slots_dir):
+        code, out, err = run("--slots", slots_dir, "--start")
+        assert code == 0 and "not counted" in out + err and "3 starts left" in out
+        code, _, err = run("--slots", slots_dir, "--confirm")
+        assert code == 1 and "another edgead update" in err
+    assert serves() == "new"
 
 
 def test_back_by_hand(bring: Any, run: Any, serves: Any, slots_dir: Path) -> None:
@@ -249,7 +352,7 @@ def test_what_is_asked_has_to_fit(run: Any, keys: Path, versions: Any, tmp_path:
         assert code == 1 and says in err, words
         assert not (slots / "current").exists()
     code, _, err = run("--slots", slots, "--from", new, "--trust", keys, "--health", "false")
-    assert code == 1 and "ended with 1. None served before, so it stays" in err
+    assert code == 1 and "ended with 1. There is no whole one to go back to" in err
     shutil.rmtree(slots)
     (slots / "current").mkdir(parents=True)
     code, _, err = run("--slots", slots, "--from", new, "--trust", keys)
