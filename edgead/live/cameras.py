@@ -182,19 +182,19 @@ class Cameras:
         """Use the file's sinks, and start its fresh cameras; what could not be, and why."""
         self._file, failures = file, list[Exception]()
         fresh, self._fresh = self._fresh, {}
+        for each in file.cameras:  # first: what an outlet that goes would get now is lost
+            if each.name in self._cameras:
+                self._cameras[each.name].use_sinks(self._outlets.of(each.sinks))
         try:
             self._outlets.take(file, self._fresh_sinks)
         except Exception as error:
             failures.append(error)
         for index, each in enumerate(file.cameras):
-            camera = fresh.get(each.name) or self._cameras.get(each.name)
-            if camera is None:
+            if (camera := fresh.get(each.name)) is None:
                 continue
-            if each.name in fresh and self.records is not None:
+            if self.records is not None:
                 camera.record(self.records)
             camera.use_sinks(self._outlets.of(each.sinks))
-            if each.name not in fresh:
-                continue
             try:
                 file.within(("camera", index), camera.start)
             except Exception as error:
