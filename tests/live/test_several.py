@@ -21,13 +21,16 @@ import pytest
 from edgead import Detector
 from edgead.errors import InputError
 from edgead.live import loop as loop_module
+from edgead.live.camera_settings import CameraSettings
 from edgead.live.cameras import Cameras
 from edgead.live.capture import Slot
 from edgead.live.engines import Engines, View
 from edgead.live.loop import Loop
+from edgead.live.relearning.choice import RelearningError
 from edgead.live.sinks.jsonl import JSONLinesSink
 from edgead.live.source import Moment, Reading
 from edgead.live.tally import Tally
+from edgead.records.store import RecordsSettings
 
 
 @pytest.fixture
@@ -332,3 +335,19 @@ def test_a_line_that_comes_while_a_sink_is_renamed_reaches_the_new_one(
     found = {name: (tmp_path / f"{name}.jsonl").read_text() for name in ("old", "new")}
     ids = {name: re.findall(r"left-0-\d", text) for name, text in found.items()}
     assert ids == {"old": ["left-0-0"], "new": ["left-0-1", "left-0-2"]}
+
+
+def test_who_shares_a_bundle_under_another_name_learns_with_it(bundle_dir, tmp_path):
+    (tmp_path / "link.edgead").symlink_to(bundle_dir)
+
+    def camera(name: str, bundle: Path, **more: str) -> SimpleNamespace:
+        board = SimpleNamespace(detector=SimpleNamespace(false_reject_rate=0.1))
+        return SimpleNamespace(settings=CameraSettings(name, "0", str(bundle), **more), board=board)
+
+    records = SimpleNamespace(settings=RecordsSettings(tmp_path))
+    found = {"left": camera("left", bundle_dir), "right": camera("right", tmp_path / "link.edgead")}
+    cameras = SimpleNamespace(_cameras=found, records=records)
+    assert Cameras.learning_of(cameras, "left", "Ada").rates == {"left": 0.1, "right": 0.1}
+    found["right"] = camera("right", bundle_dir, trusted_keys="keys")
+    with pytest.raises(RelearningError, match=r"^right takes signed bundles only"):
+        Cameras.learning_of(cameras, "left", "Ada")
