@@ -86,7 +86,7 @@ def choose(
         "one part: part_seconds)"
     )
     _check_sample(sampled, alarms, needed, rate, together if len(frames) > len(sampled) else "")
-    calibrates = max(needed, len(sampled) // 2)
+    calibrates = min(max(needed, len(sampled) // 2), len(sampled) - LEAST_HELD_OUT)
     sample, later = sampled[:calibrates], sampled[calibrates:]
     alarms = [e for e in alarms if parts[e.id] not in {parts[s.id] for s in sample}]
     add, rest = _halves(alarms, parts)
@@ -96,10 +96,17 @@ def choose(
             "was learnt already; mark false alarms as good"
         )
     taught = {parts[entry.id] for entry in add}
+    held_out = [entry for entry in later if parts[entry.id] not in taught]
+    if len(held_out) < LEAST_HELD_OUT:
+        raise RelearningError(
+            f"{len(held_out)} good parts of the random sample are held out to judge the new "
+            f"bundle, expected {LEAST_HELD_OUT}: {len(later) - len(held_out)} more show a part "
+            "that it would learn. Review more of the sample"
+        )
     return Choice(
         add=tuple(add),
         sample=tuple(sample),
-        good=tuple(e for e in later if parts[e.id] not in taught),
+        good=tuple(held_out),
         alarms=tuple(rest),
         defective=tuple(entry for entry in marked if entry.label == "defective"),
         unreviewed=_unreviewed(reviews, cameras, sampled),
