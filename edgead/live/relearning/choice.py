@@ -97,12 +97,7 @@ def choose(
         )
     taught = {parts[entry.id] for entry in add}
     held_out = [entry for entry in later if parts[entry.id] not in taught]
-    if len(held_out) < LEAST_HELD_OUT:
-        raise RelearningError(
-            f"{len(held_out)} good parts of the random sample are held out to judge the new "
-            f"bundle, expected {LEAST_HELD_OUT}: {len(later) - len(held_out)} more show a part "
-            "that it would learn. Review more of the sample"
-        )
+    _check_held_out(len(held_out), len(later))
     return Choice(
         add=tuple(add),
         sample=tuple(sample),
@@ -130,6 +125,16 @@ def _check_sample(
             f"{least}: {needed} set the threshold for a false-reject rate of {100 * rate:.3g} %, "
             f"{LEAST_HELD_OUT} judge the new bundle. Review more of the sample, or lower "
             "sample_every to have it grow faster"
+        )
+
+
+def _check_held_out(number: int, later: int) -> None:
+    """Refuse too few frames that judge, where others show a part that is learnt."""
+    if number < LEAST_HELD_OUT:
+        raise RelearningError(
+            f"{number} good parts of the random sample are held out to judge the new bundle, "
+            f"expected {LEAST_HELD_OUT}: {later - number} more show a part that it would learn. "
+            "Review more of the sample"
         )
 
 
