@@ -12,9 +12,10 @@ from edgead.bundle.storage import check_outside, open_bundle
 from edgead.cli.console import Console
 from edgead.cli.signals import stopping
 from edgead.cli.watch_report import end, say_recorded, say_saved, serve, summary
+from edgead.errors import InputError
 from edgead.images import sentence
 from edgead.live.board import Board
-from edgead.live.camera_settings import CameraSettings
+from edgead.live.camera_settings import USUAL, CameraSettings
 from edgead.live.capture import Capture, Slot
 from edgead.live.checks import Checks
 from edgead.live.clock import Clock
@@ -26,7 +27,7 @@ from edgead.live.sources import open_reader
 from edgead.live.sources.folder import FolderReader
 from edgead.live.tally import Tally
 from edgead.records.evidence import Evidence
-from edgead.records.store import Records, RecordsSettings
+from edgead.records.store import Records, RecordsSettings, has_frames_of
 
 
 def run(args: argparse.Namespace, settings: CameraSettings) -> int:
@@ -97,6 +98,10 @@ def _save_evidence(args: argparse.Namespace, log: Log, stack: ExitStack) -> Evid
     if args.evidence is None:
         return None
     check_outside(args.evidence, "--evidence")
+    if args.records is not None and has_frames_of(args.records, [USUAL], args.evidence):
+        raise InputError(
+            f"--evidence {args.evidence} is where --records keeps frames: choose another folder"
+        )
     evidence = Evidence(args.evidence, args.evidence_mb, partial(log.say, kind="evidence"))
     stack.callback(evidence.close)
     return evidence

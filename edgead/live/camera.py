@@ -152,6 +152,7 @@ class Camera:
     def ask_to_stop(self) -> None:
         """Finish the frame in work; ``stop`` waits for it."""
         self._ask_to_stop.set()
+        self._capture.ask_to_stop()
 
     def stop(self, sentence: Callable[[Camera], str]) -> bool:
         """Finish, and say ``sentence``; False when a driver does not come back."""

@@ -131,21 +131,23 @@ class Cameras:
             raise RelearningError(f"there is no camera {name}: it has {', '.join(self._cameras)}")
         if self.records is None:
             raise RelearningError("no records are kept: add a table [records] to the file")
-        bundle, settings = camera.settings.bundle, camera.settings
-        if settings.trusted_keys is not None:
-            raise RelearningError(
-                f"{name} takes signed bundles only (trusted_keys), and what is learnt here has no "
-                "signature: learn with edgead records learn, and sign the new bundle with edgead "
-                "sign"
-            )
-        rates = {
-            each: other.board.detector.false_reject_rate
+        bundle, settings = Path(camera.settings.bundle).resolve(), camera.settings
+        sharing = {
+            each: other
             for each, other in list(self._cameras.items())
-            if other.settings.bundle == bundle
+            if Path(other.settings.bundle).resolve() == bundle
         }
+        signed = [each for each in sharing if sharing[each].settings.trusted_keys is not None]
+        if signed:
+            raise RelearningError(
+                f"{', '.join(signed)} takes signed bundles only (trusted_keys), and what is learnt "
+                "here has no signature: learn with edgead records learn, and sign the new bundle "
+                "with edgead sign"
+            )
+        rates = {each: other.board.detector.false_reject_rate for each, other in sharing.items()}
         return Request(
             self.records.settings.folder.resolve(),
-            Path(bundle).resolve(),
+            bundle,
             rates,
             by,
             settings.color,
@@ -182,19 +184,19 @@ class Cameras:
         """Use the file's sinks, and start its fresh cameras; what could not be, and why."""
         self._file, failures = file, list[Exception]()
         fresh, self._fresh = self._fresh, {}
+        for each in file.cameras:  # first: what an outlet that goes would get now is lost
+            if each.name in self._cameras:
+                self._cameras[each.name].use_sinks(self._outlets.of(each.sinks))
         try:
             self._outlets.take(file, self._fresh_sinks)
         except Exception as error:
             failures.append(error)
         for index, each in enumerate(file.cameras):
-            camera = fresh.get(each.name) or self._cameras.get(each.name)
-            if camera is None:
+            if (camera := fresh.get(each.name)) is None:
                 continue
-            if each.name in fresh and self.records is not None:
+            if self.records is not None:
                 camera.record(self.records)
             camera.use_sinks(self._outlets.of(each.sinks))
-            if each.name not in fresh:
-                continue
             try:
                 file.within(("camera", index), camera.start)
             except Exception as error:

@@ -112,7 +112,7 @@ class Capture:
     def __post_init__(self) -> None:
         self._stop = threading.Event()
         self._until = Until(self._stop, self.schedule)
-        self._opened = True
+        self._opened, self._leave_by_s = True, 0.0
         # A driver may never come back from a read: such a thread must not hold the process.
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
@@ -126,12 +126,18 @@ class Capture:
         self._opened = False
         self._thread.start()
 
-    def stop(self) -> bool:
-        """End the thread; False when the driver holds it for more than LEAVE_S seconds."""
+    def ask_to_stop(self) -> None:
+        """End the thread; ``stop`` waits for it."""
+        if not self._stop.is_set():
+            self._leave_by_s = Moment.now().monotonic_s + LEAVE_S
         self._stop.set()
         self.slot.end()
+
+    def stop(self) -> bool:
+        """End the thread; False when the driver holds it for more than LEAVE_S seconds."""
+        self.ask_to_stop()
         if self._thread.ident is not None:
-            self._thread.join(LEAVE_S)
+            self._thread.join(max(0.0, self._leave_by_s - Moment.now().monotonic_s))
         return not self._thread.is_alive()
 
     def _run(self) -> None:

@@ -13,7 +13,7 @@ from edgead.errors import DeviceError, EdgeadError, InputError, shortened
 from edgead.files import os_sentence, read_file
 from edgead.live.camera_settings import KEYS, CameraSettings, Mistake
 from edgead.live.sinks.table import SettingsError, Table
-from edgead.records.store import RecordsSettings
+from edgead.records.store import RecordsSettings, has_frames_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -84,7 +84,13 @@ def read_line_file(path: str | Path) -> LineFile:
             raise _wrong(path, text, (key,), f"is unknown{_near(key, known)}: {_TABLES}")
     sinks = _sinks(path, text, content.get("sink", {}))
     cameras = _cameras(path, text, content, {sink.name for sink in sinks})
-    return LineFile(path, cameras, sinks, _records(path, text, content.get("records")), text)
+    records = _records(path, text, content.get("records"))
+    names = [camera.name for camera in cameras]
+    for index, evidence in enumerate(camera.evidence for camera in cameras):
+        if evidence and records is not None and has_frames_of(records.folder, names, evidence):
+            why = f"{evidence} is where [records] keeps frames: choose another folder"
+            raise _wrong(path, text, ("camera", index, "evidence"), why)
+    return LineFile(path, cameras, sinks, records, text)
 
 
 _TABLES = "expected tables [[camera]], [defaults], [sink.NAME] and [records]"

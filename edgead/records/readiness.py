@@ -44,7 +44,8 @@ def _why_no_room(settings: RecordsSettings, there: Path) -> str | None:
     """Whether the disk could hold all that ``limit_mb`` allows."""
     used = 0
     if (settings.folder / FILE).exists():
-        store = connect(settings.folder / FILE, writes=False)
+        # The watch that is to come brings an older schema to its own.
+        store = connect(settings.folder / FILE, writes=False, older=True)
         used = used_bytes(store)
         store.close()
     free, missing = shutil.disk_usage(there).free, 1e6 * settings.limit_mb - used

@@ -52,7 +52,9 @@ STEPS: tuple[str, ...] = (
 """Each leads from the version of its place to the next; one that was released is never changed."""
 
 
-def connect(path: Path, *, writes: bool, timeout_s: float = 10.0) -> sqlite3.Connection:
+def connect(
+    path: Path, *, writes: bool, timeout_s: float = 10.0, older: bool = False
+) -> sqlite3.Connection:
     """Open records.db.
 
     Args:
@@ -60,6 +62,7 @@ def connect(path: Path, *, writes: bool, timeout_s: float = 10.0) -> sqlite3.Con
         writes: bring it to the present schema; else it is only read, also while another process
             writes.
         timeout_s: how long to wait for another that writes.
+        older: whether an older schema will do, to be read.
 
     Raises:
         InputError: it is of another program, or of a newer edgead.
@@ -72,7 +75,7 @@ def connect(path: Path, *, writes: bool, timeout_s: float = 10.0) -> sqlite3.Con
             path, timeout=timeout_s, isolation_level=None, check_same_thread=False
         )
         try:
-            _prepare(store, path, writes=writes)
+            _prepare(store, path, writes=writes, older=older)
         except BaseException:
             store.close()
             raise
@@ -82,7 +85,7 @@ def connect(path: Path, *, writes: bool, timeout_s: float = 10.0) -> sqlite3.Con
     return store
 
 
-def _prepare(store: sqlite3.Connection, path: Path, *, writes: bool) -> None:
+def _prepare(store: sqlite3.Connection, path: Path, *, writes: bool, older: bool) -> None:
     application = store.execute("PRAGMA application_id").fetchone()[0]
     version = store.execute("PRAGMA user_version").fetchone()[0]
     empty = store.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0
@@ -93,7 +96,7 @@ def _prepare(store: sqlite3.Connection, path: Path, *, writes: bool) -> None:
             f"{path} has schema {version}, made by a newer edgead; this one reads up to "
             f"{len(STEPS)}: update edgead"
         )
-    if version < len(STEPS) and not writes:
+    if version < len(STEPS) and not writes and not older:
         raise InputError(
             f"{path} has schema {version}, of an older edgead: start edgead watch on it once, "
             f"which brings it to {len(STEPS)}"

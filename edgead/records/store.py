@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -244,12 +244,19 @@ class Records:
             (self.settings.folder / f"{stem}{suffix}").unlink(missing_ok=True)
 
     def _remove_left_over(self) -> None:
-        """Remove files that a killed process wrote or was removing: no row names them."""
+        """Remove files that a killed process wrote or was removing: no row names them.
+
+        Only in folders of cameras: others, as of evidence, or lost+found, are not of the records.
+        """
         known = {
             frame.removesuffix(FRAME)
             for (frame,) in self._store.execute("SELECT frame FROM evidence WHERE pruned IS NULL")
         }
+        of_camera = "SELECT 1 FROM verdicts WHERE camera = ? LIMIT 1"
         for folder in [path for path in self.settings.folder.iterdir() if path.is_dir()]:
+            name = folder.name
+            if not name.isascii() or not self._store.execute(of_camera, (name,)).fetchone():
+                continue
             for path in folder.iterdir():
                 match = NAME.match(path.name)
                 ours = match is not None and f"{folder.name}/{match[1]}" not in known
@@ -265,6 +272,11 @@ class Records:
         elif before and not trouble:
             self._say("fine", f"{what} are {word} again in {self.settings.folder}")
         self._troubles[what] = trouble
+
+
+def has_frames_of(records: Path, cameras: Iterable[str], folder: str | Path) -> bool:
+    """Whether ``folder`` is the one in which records keep the frames of one of the cameras."""
+    return Path(folder).resolve() in {records.resolve() / name for name in cameras}
 
 
 def take_folder(folder: Path) -> int | None:

@@ -110,8 +110,9 @@ def course(
     rows = store.execute(
         "SELECT (julianday(captured) - 2440587.5) * 86400, score, is_anomalous, threshold, "
         "json_extract(line, '$.latency_ms'), json_extract(line, '$.health'), "
-        f"json_extract(line, '$.drift'), captured FROM verdicts WHERE {where} "
-        "AND number % :every = 0 ORDER BY captured",
+        "json_extract(line, '$.drift'), captured FROM verdicts WHERE number IN "  # of this camera:
+        "(SELECT number FROM (SELECT number, ROW_NUMBER() OVER (ORDER BY captured) AS place "
+        f"FROM verdicts WHERE {where}) WHERE place % :every = 0) ORDER BY captured",  # not of all
         {**given, "every": every},
     ).fetchall()
     start, end = store.execute(

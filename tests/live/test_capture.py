@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from edgead.live import capture as module
+from edgead.live.camera import Camera
 from edgead.live.capture import Capture, Slot
 from edgead.live.source import Moment, Reading, Source, SourceError, parse_source
 from edgead.live.sources.video import VideoReader
@@ -250,3 +252,25 @@ def test_an_http_camera_that_stalls_ends_and_refuses_comes_back(http_camera):
     assert words[:2] == ["watch", "lost"]
     assert words.count("back") == 2
     assert camera.connections >= 4
+
+
+def test_cameras_are_asked_to_stop_at_the_same_time(monkeypatch):
+    monkeypatch.setattr(module, "LEAVE_S", LONGEST_S)
+    asked = [threading.Event(), threading.Event()]
+
+    class Slow(ScriptedReader):
+        def read(self, stop):
+            """Its driver comes back once both were asked."""
+            stop.wait(LONGEST_S)
+            asked[self.steps[0]].set()
+            if not asked[1 - self.steps[0]].wait(LONGEST_S / 2):
+                raise ZeroDivisionError("one was waited for before the other was asked")
+
+    captures = [Capture(STREAM, Slow(number), Slot(), Log()) for number in (0, 1)]
+    for capture in captures:
+        capture.start()
+    for capture in captures:
+        Camera.ask_to_stop(SimpleNamespace(_ask_to_stop=threading.Event(), _capture=capture))
+    assert [capture.stop() for capture in captures] == [True, True]
+    assert all(capture.slot.done for capture in captures)
+    assert all(one.is_set() for one in asked)

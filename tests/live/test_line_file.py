@@ -112,6 +112,15 @@ def test_two_cameras_may_not_share_a_folder_of_evidence(write):
         read_line_file(write(text))
 
 
+def test_evidence_does_not_lie_where_records_keep_frames(write):
+    records = '[records]\nfolder = "records"\n'
+    own = 'name = "left"\nevidence = "seen/../records/left"'
+    text = records + GOOD.replace('name = "left"', own, 1)
+    with pytest.raises(InputError, match=r"evidence .*is where \[records\] keeps frames: choose"):
+        read_line_file(write(text))
+    read_line_file(write(text.replace("seen/../records/left", "records/seen")))
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(InputError, match=r"--config: .*nothing\.toml does not exist"):
         read_line_file(tmp_path / "nothing.toml")

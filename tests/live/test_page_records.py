@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edgead.records import summaries
+from edgead.records.schema import connect
 
 TIME = "2026-11-30T15:00:00Z"
 FILTERS = [
@@ -305,3 +306,19 @@ OF_TOP = [{"hours": "0"}, {"hours": "inf"}, {"hours": "1e9"}, {"steps": "0"}]
 def test_a_course_of_no_time_is_a_sentence(recorded, query):
     status, found = recorded.page.get("/api/course", **query)
     assert status == 400 and ("expected" in found["error"] or "missing" in found["error"])
+
+
+def test_cameras_that_take_turns_are_looked_at_alike(tmp_path, monkeypatch):
+    monkeypatch.setattr(summaries, "MOST_ROWS", 3)
+    store = connect(tmp_path / "records.db", writes=True)
+    for number in range(12):  # left has all even numbers, right all odd ones
+        store.execute(
+            "INSERT INTO verdicts (number, id, camera, captured, is_sampled, line) "
+            "VALUES (?, ?, ?, ?, 0, '{}')",
+            (number, str(number), ("left", "right")[number % 2], f"2026-11-30T15:00:{number:02}Z"),
+        )
+    for camera in ("left", "right"):
+        found = summaries.course(store, camera=camera, since="2026", until="2027", steps=1)
+        assert (found["verdicts"], found["every"]) == (6, 2)
+        assert [step["verdicts"] for step in found["steps"]] == [3]
+    store.close()

@@ -108,6 +108,8 @@ def test_of_two_marks_at_once_one_is_refused(recorded):
         ({"id": "ID", "label": "good", "reviewer": "A", "seen": "x"}, 409, "no longer reviewed"),
         ({"id": "ID", "label": "good", "reviewer": "A", "seen": None, "note": "x" * 2001}, 409,
          "the note has 2001 characters"),
+        ({"id": "ID", "label": "good", "reviewer": "A", "seen": None, "note": "\ud83d"}, 400,
+         "note is '\\\\ud83d': expected a text"),
         ({"id": "ID", "label": "good", "reviewer": "A", "seen": None, "note": "x" * 20000}, 413,
          "expected up to"),
     ],

@@ -21,12 +21,16 @@ import pytest
 from edgead import Detector
 from edgead.errors import InputError
 from edgead.live import loop as loop_module
+from edgead.live.camera_settings import CameraSettings
 from edgead.live.cameras import Cameras
 from edgead.live.capture import Slot
 from edgead.live.engines import Engines, View
 from edgead.live.loop import Loop
+from edgead.live.relearning.choice import RelearningError
+from edgead.live.sinks.jsonl import JSONLinesSink
 from edgead.live.source import Moment, Reading
 from edgead.live.tally import Tally
+from edgead.records.store import RecordsSettings
 
 
 @pytest.fixture
@@ -296,3 +300,54 @@ def test_a_bundle_that_is_swapped_is_noticed_at_the_next_reload(
         assert cameras.runs and cameras._cameras["left"] is not before
     finally:
         assert cameras.stop() == 0
+
+
+def test_a_line_that_comes_while_a_sink_is_renamed_reaches_the_new_one(
+    line, bundle_dir, tmp_path, monkeypatch
+):
+    place = tmp_path / "incoming"
+    place.mkdir()
+    table = 'sinks = ["{0}"]\n[sink.{0}]\nkind = "jsonl"\npath = "{0}.jsonl"\n'
+    path = line(table.format("old"), left=place)
+    view = partial(View, Engines())
+    cameras = Cameras(path, io.BytesIO(), lambda *_: None, lambda one: "over", view)
+    cameras.start()
+    close = JSONLinesSink.close
+
+    def send(number: int) -> None:
+        """As the camera's thread does, which goes on while the file is read."""
+        for sink in cameras._cameras["left"]._loop.sinks:
+            sink.send({"id": f"left-0-{number}", "camera": "left"})
+
+    def slow(sink: JSONLinesSink) -> None:
+        send(1)
+        close(sink)
+
+    try:
+        send(0)
+        line(table.format("new"), left=place)
+        with monkeypatch.context() as patch:
+            patch.setattr(JSONLinesSink, "close", slow)
+            cameras.reload()
+        send(2)
+    finally:
+        assert cameras.stop() == 0
+    found = {name: (tmp_path / f"{name}.jsonl").read_text() for name in ("old", "new")}
+    ids = {name: re.findall(r"left-0-\d", text) for name, text in found.items()}
+    assert ids == {"old": ["left-0-0"], "new": ["left-0-1", "left-0-2"]}
+
+
+def test_who_shares_a_bundle_under_another_name_learns_with_it(bundle_dir, tmp_path):
+    (tmp_path / "link.edgead").symlink_to(bundle_dir)
+
+    def camera(name: str, bundle: Path, **more: str) -> SimpleNamespace:
+        board = SimpleNamespace(detector=SimpleNamespace(false_reject_rate=0.1))
+        return SimpleNamespace(settings=CameraSettings(name, "0", str(bundle), **more), board=board)
+
+    records = SimpleNamespace(settings=RecordsSettings(tmp_path))
+    found = {"left": camera("left", bundle_dir), "right": camera("right", tmp_path / "link.edgead")}
+    cameras = SimpleNamespace(_cameras=found, records=records)
+    assert Cameras.learning_of(cameras, "left", "Ada").rates == {"left": 0.1, "right": 0.1}
+    found["right"] = camera("right", bundle_dir, trusted_keys="keys")
+    with pytest.raises(RelearningError, match=r"^right takes signed bundles only"):
+        Cameras.learning_of(cameras, "left", "Ada")

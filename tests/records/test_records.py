@@ -20,7 +20,9 @@ from edgead.images import read_image
 from edgead.records import pruning, schema
 from edgead.records import store as module
 from edgead.records.pruning import used_bytes
+from edgead.records.readiness import why_not
 from edgead.records.reviews import ReviewError, Reviews
+from edgead.records.store import RecordsSettings
 
 
 def test_every_verdict_is_a_row_and_alarms_have_their_files(open_records, results, tmp_path):
@@ -279,6 +281,7 @@ def test_an_older_file_is_brought_to_the_present_schema_and_a_newer_one_refused(
         later.setattr(schema, "STEPS", (*schema.STEPS, added))
         with pytest.raises(InputError, match="schema 2, of an older edgead: start edgead watch"):
             schema.connect(path, writes=False)
+        assert why_not(RecordsSettings(path.parent, limit_mb=10)) is None  # the watch brings it
         store = schema.connect(path, writes=True)
         assert store.execute("SELECT shift FROM verdicts").fetchall() == [("day",)]
         assert store.execute("PRAGMA user_version").fetchone() == (3,)
@@ -322,3 +325,23 @@ def test_the_database_takes_a_quarter_of_the_limit_and_the_oldest_verdicts_go_fi
         str(number) for number in range(599, 599 - len(kept), -1)
     ]
     reviews.close()
+
+
+def test_only_folders_of_cameras_are_cleared(open_records, results, tmp_path, monkeypatch):
+    records = open_records()
+    hear(records, (a_line(0, results[0]), results[0]))
+    records.close()
+    name = "20261122T223652227Z_00000043_frame.png"
+    for folder in ("left", "seen", "lost+found"):
+        (tmp_path / "records" / folder).mkdir()
+        (tmp_path / "records" / folder / name).touch()
+    real = Path.iterdir
+
+    def iterdir(path):
+        if path.name == "lost+found":  # of root, on a disk of its own
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    open_records().close()
+    assert files(tmp_path / "records") == {f"seen/{name}", f"lost+found/{name}"}

@@ -86,7 +86,7 @@ def choose(
         "one part: part_seconds)"
     )
     _check_sample(sampled, alarms, needed, rate, together if len(frames) > len(sampled) else "")
-    calibrates = max(needed, len(sampled) // 2)
+    calibrates = min(max(needed, len(sampled) // 2), len(sampled) - LEAST_HELD_OUT)
     sample, later = sampled[:calibrates], sampled[calibrates:]
     alarms = [e for e in alarms if parts[e.id] not in {parts[s.id] for s in sample}]
     add, rest = _halves(alarms, parts)
@@ -96,10 +96,12 @@ def choose(
             "was learnt already; mark false alarms as good"
         )
     taught = {parts[entry.id] for entry in add}
+    held_out = [entry for entry in later if parts[entry.id] not in taught]
+    _check_held_out(len(held_out), len(later))
     return Choice(
         add=tuple(add),
         sample=tuple(sample),
-        good=tuple(e for e in later if parts[e.id] not in taught),
+        good=tuple(held_out),
         alarms=tuple(rest),
         defective=tuple(entry for entry in marked if entry.label == "defective"),
         unreviewed=_unreviewed(reviews, cameras, sampled),
@@ -123,6 +125,16 @@ def _check_sample(
             f"{least}: {needed} set the threshold for a false-reject rate of {100 * rate:.3g} %, "
             f"{LEAST_HELD_OUT} judge the new bundle. Review more of the sample, or lower "
             "sample_every to have it grow faster"
+        )
+
+
+def _check_held_out(number: int, later: int) -> None:
+    """Refuse too few frames that judge, where others show a part that is learnt."""
+    if number < LEAST_HELD_OUT:
+        raise RelearningError(
+            f"{number} good parts of the random sample are held out to judge the new bundle, "
+            f"expected {LEAST_HELD_OUT}: {later - number} more show a part that it would learn. "
+            "Review more of the sample"
         )
 
 

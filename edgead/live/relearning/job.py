@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.detector import Detector
 from edgead.errors import DeviceError, EdgeadError
-from edgead.files import in_words
+from edgead.files import hold, in_words
 from edgead.images import encode_png, read_image
 from edgead.live.relearning.choice import PART_SECONDS, Choice, RelearningError, choose
 from edgead.live.relearning.comparison import KINDS, Judged, judge, worse
@@ -34,13 +34,12 @@ from edgead.live.relearning.state import (
     FAILED,
     FRAMES,
     READY,
-    RUNNING,
     WORSE,
     State,
+    begun_after,
     place_of,
     read_state,
     settled,
-    take_place,
     write_state,
 )
 from edgead.monitoring.depth import golden_frames
@@ -110,17 +109,17 @@ def learn(request: Request, show: Callable[[str, int, int], None] = lambda *_: N
     Raises:
         RelearningError: another process learns from these records for this bundle.
     """
-    held = take_place(request.place)
+    request.place.mkdir(parents=True, exist_ok=True)
+    held = hold(request.place)  # waits a moment: who looks at the state has it for one
     if held is None:
         raise RelearningError(
             f"another process learns from {request.records} for {request.bundle.name} already: "
             "wait for it"
         )
     try:
-        known = settled(read_state(request.place), request.bundle).known
+        before = settled(read_state(request.place), request.bundle)
         state = write_state(
-            request.place,
-            State(RUNNING, tuple(request.rates), request.by, started=_now(), known=known),
+            request.place, begun_after(before, tuple(request.rates), request.by, started=_now())
         )
         with contextlib.suppress(OSError):
             os.nice(NICE)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,7 +19,6 @@ from edgead.learning.lineage import forget
 from edgead.live.relearning.choice import RelearningError
 from edgead.live.relearning.job import Request, chosen, to_text
 from edgead.live.relearning.state import (
-    BACK,
     CANDIDATE,
     FAILED,
     LOG,
@@ -25,9 +27,12 @@ from edgead.live.relearning.state import (
     SWAPPED,
     State,
     at_work,
+    begun_after,
+    brought_back,
     read_state,
     serving,
     settled,
+    swapped,
     write_state,
 )
 
@@ -49,7 +54,7 @@ def look(request: Request) -> State:
     if state.state == RUNNING and not at_work(request.place):
         state = read_state(request.place)  # it may have ended between the two
         if state.state == RUNNING:
-            return replace(state, state=FAILED, why=INTERRUPTED)
+            state = replace(state, state=FAILED, why=INTERRUPTED)
     return settled(state, request.bundle)
 
 
@@ -73,8 +78,7 @@ def swap(request: Request) -> State:
     check_same_size(old, new)
     files = {name: new.read(name) for name in new.manifest.files}
     write_again(request.bundle, new.read_manifest(), files)
-    known = (*state.known, *state.learnt)
-    return write_state(request.place, state, state=SWAPPED, swapped_by=request.by, known=known)
+    return write_state(request.place, swapped(state), swapped_by=request.by)
 
 
 def back(request: Request) -> State:
@@ -91,13 +95,15 @@ def back(request: Request) -> State:
             "back to"
         )
     forget(open_bundle(request.bundle), request.bundle)
-    known = tuple(one for one in state.known if one not in state.learnt)
-    return write_state(request.place, state, state=BACK, swapped_by=request.by, known=known)
+    return write_state(request.place, brought_back(state), swapped_by=request.by)
 
 
 def can_go_back(state: State, request: Request) -> bool:
-    """Whether the bundle that serves was made of the one from before the last swap."""
-    return bool(state.sha256_before) and serving(request.bundle)[1] == state.sha256_before
+    """Whether the bundle that serves was made of the one from before the last swap; not while it
+    is learnt from."""
+    if state.state == RUNNING or not state.swapped_from:
+        return False
+    return serving(request.bundle)[1] == state.swapped_from
 
 
 def check_learnable(request: Request) -> None:
@@ -123,6 +129,15 @@ def check_same_size(serving: Bundle, new: Bundle) -> None:
             f"the new bundle sees frames as {sizes[1]}, {serving.path.name} as {sizes[0]} (height "
             "x width), or other tiles: expected the same"
         )
+
+
+def _end(child: subprocess.Popen[bytes], number: int) -> None:
+    """Send a signal to a child and to the one that learns for it, which would go on alone."""
+    if not hasattr(os, "killpg"):
+        child.terminate()
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, number)  # it was started in a session of its own
 
 
 def _stands(state: State) -> str:
@@ -185,7 +200,7 @@ class Learning:
             request.place.mkdir(parents=True, exist_ok=True)
             begun = write_state(
                 request.place,
-                State(RUNNING, tuple(request.rates), by, known=state.known, step="starting"),
+                begun_after(state, tuple(request.rates), by, step="starting"),
             )
             words = [sys.executable, "-m", "edgead.live.relearning.job", to_text(request)]
             with open(request.place / LOG, "wb") as log:
@@ -209,12 +224,12 @@ class Learning:
         """End what this process started."""
         for child in self._children.values():
             if child.poll() is None:
-                child.terminate()
+                _end(child, signal.SIGTERM)
         for child in self._children.values():
             try:
                 child.wait(STOP_S)
             except subprocess.TimeoutExpired:
-                child.kill()
+                _end(child, getattr(signal, "SIGKILL", signal.SIGTERM))
                 child.wait()
 
     def _check(self, request: Request) -> None:

@@ -38,6 +38,8 @@ class State:
         before, after: what both bundles say of the frames that are held out, of ``Judged``.
         sha256_before, sha256_after: of the bundles.
         learnt: ids of the frames that it adds; ``known``: of those that earlier ones added.
+        swapped_from: digest of the bundle before the last swap, which ``back`` brings back, also
+            after later learnings; ``swapped_in``: ids of the frames that this swap added.
     """
 
     state: str = IDLE
@@ -57,6 +59,8 @@ class State:
     sha256_after: str = ""
     learnt: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
+    swapped_from: str = ""
+    swapped_in: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """All of it, as JSON values."""
@@ -81,8 +85,8 @@ def read_state(place: Path) -> State:
     path = place / FILE
     try:
         found = json.loads(path.read_bytes())
-        for key in ("cameras", "learnt", "known"):
-            found[key] = tuple(found[key])
+        for key in ("cameras", "learnt", "known", "swapped_in"):
+            found[key] = tuple(found.get(key, ()))
         return State(**found)
     except FileNotFoundError:
         return State()
@@ -130,11 +134,39 @@ def settled(state: State, bundle: Path) -> State:
         BundleError: the bundle cannot be read.
     """
     if state.state == READY and serving(bundle)[0] == state.sha256_after:
-        return replace(state, state=SWAPPED, known=(*state.known, *state.learnt))
-    if state.state == SWAPPED and serving(bundle)[0] == state.sha256_before:
-        known = tuple(one for one in state.known if one not in state.learnt)
-        return replace(state, state=BACK, known=known)
-    return state
+        return swapped(state)
+    back = state.state != RUNNING and state.swapped_from
+    return brought_back(state) if back and serving(bundle)[0] == back else state
+
+
+def begun_after(state: State, cameras: tuple[str, ...], by: str, **more: str) -> State:
+    """A learning that begins: what was swapped before it stays known, and can be undone."""
+    return State(
+        RUNNING,
+        cameras,
+        by,
+        known=state.known,
+        swapped_from=state.swapped_from,
+        swapped_in=state.swapped_in,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def swapped(state: State) -> State:
+    """``state`` once its new bundle serves."""
+    return replace(
+        state,
+        state=SWAPPED,
+        known=(*state.known, *state.learnt),
+        swapped_from=state.sha256_before,
+        swapped_in=state.learnt,
+    )
+
+
+def brought_back(state: State) -> State:
+    """``state`` once the bundle from before the last swap serves again."""
+    known = tuple(one for one in state.known if one not in state.swapped_in)
+    return replace(state, state=BACK, known=known, swapped_from="", swapped_in=())
 
 
 def take_place(place: Path) -> int | None:

@@ -101,10 +101,12 @@ class Spool:
         """The next up to ``most`` records that were not handed out yet, the oldest first."""
         with self._guard:
             found: list[Item] = []
-            with contextlib.suppress(sqlite3.Error):  # what cannot be read now is not lost
+            try:
                 while len(found) < most and (rows := self._next(most - len(found))):
                     self._handed_out = rows[-1].number
                     found += [item for item in rows if item.number not in self._delivered]
+            except sqlite3.Error:  # what cannot be read now is not lost, and not overtaken either
+                return found
             later = [item for item in self._memory if item.number > self._handed_out]
             if later and len(found) < most:
                 found += later[: most - len(found)]

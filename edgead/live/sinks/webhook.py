@@ -74,6 +74,11 @@ class WebhookSink(Sender):
         if tls.on and parts.scheme != "https":
             raise table.wrong("url", f"= {url!r} beside certificates: expected https://…")
         token = table.secret("token")
+        if token is not None and not (token.isascii() and token.isprintable()):
+            # Refused here: the library that sends it would say what it is, in the log.
+            key = "token_file" if table.has("token_file") else "token_env"
+            raise table.wrong(key, "has a token with a line break, or another character that no "
+                              "header takes: expected printable ASCII")  # fmt: skip
         timeout_s = table.number("timeout_s", TIMEOUT_S, 0.1, 600)
         made = cls(name, url, token, timeout_s, tls, SpoolSettings.read(table))
         table.end()

@@ -172,6 +172,20 @@ def test_a_wrong_key_of_a_webhook_is_named_without_what_is_secret(sinks, tmp_pat
     assert words in str(caught.value) and "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("token", ["s3cret\n\n", "s3cr\u20act", "s3\x07cret"])
+def test_a_token_that_no_header_takes_is_refused_and_not_shown(sinks, tmp_path, monkeypatch, token):
+    pytest.importorskip("urllib3")
+    (tmp_path / "token").write_text(token)
+    monkeypatch.setenv("TOKEN", token)
+    for key, value in (("token_file", str(tmp_path / "token")), ("token_env", "TOKEN")):
+        more = {"url": "http://mes.local/", "spool": str(tmp_path / "spool"), key: value}
+        with pytest.raises(
+            SettingsError, match=f"{key} has a token with .*printable ASCII"
+        ) as said:
+            sinks("webhook", opened=False, **more)
+        assert "s3" not in str(said.value)
+
+
 def test_json_lines_are_appended_and_a_broken_one_is_removed(sinks, tmp_path):
     path = tmp_path / "verdicts.jsonl"
     lines = [json.dumps(a_record(number)) for number in range(4)]

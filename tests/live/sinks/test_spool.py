@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from unittest.mock import Mock
 
 import pytest
 
@@ -207,3 +208,16 @@ def test_a_file_of_another_program_a_damaged_one_and_no_permission_are_named(mak
     (tmp_path / "file").write_text("")
     with pytest.raises(DeviceError, match="where there is a file"):
         make(folder=tmp_path / "file")
+
+
+def test_what_cannot_be_read_now_is_not_overtaken(make, monkeypatch):
+    spool = make()
+    put(spool, [0])
+    full(spool)
+    for number in (1, 2):
+        spool.put("left", b"%-9000d" % number)  # wait in memory
+    with monkeypatch.context() as patch:
+        error = sqlite3.OperationalError("disk I/O error")
+        patch.setattr(spool, "_next", Mock(side_effect=error))
+        assert spool.take(9) == []
+    assert numbers(spool.take(9)) == [0, 1, 2]
