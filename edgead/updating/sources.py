@@ -182,7 +182,7 @@ def source_of(given: str) -> Source:
     try:
         scheme = urllib.parse.urlsplit(given).scheme.lower() if "://" in given else ""
     except ValueError as error:
-        raise UpdateError(f"--from {given} is no address: {error}") from error
+        raise UpdateError(f"--from {given} is not an address: {error}") from error
     if scheme in ("http", "https"):
         return WebSource(given)
     if scheme:

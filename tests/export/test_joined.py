@@ -124,7 +124,8 @@ def test_an_answer_is_a_unit_and_what_defects_rise_by() -> None:
 
 
 def test_what_answers_counts_in_its_unit_and_what_does_not_counts_nothing() -> None:
-    assert counted(Answer(2.0, 0.8), Answer(0.5, 0.8)) == pytest.approx(4 * SHARE)  # alike in their units
+    alike = counted(Answer(2.0, 0.8), Answer(0.5, 0.8))  # in their units
+    assert alike == pytest.approx(4 * SHARE)
     assert counted(Answer(2.0, 0.8), Answer(0.5, 0.4)) == pytest.approx(2 * SHARE)
     assert counted(Answer(1.0, 0.8), Answer(1.0, -0.1)) == 0
     assert counted(Answer(1.0, 0.0), Answer(1.0, 0.9)) == pytest.approx(0.9 * MOST * SHARE)

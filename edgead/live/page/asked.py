@@ -24,7 +24,7 @@ def text(body: Mapping[str, Any], key: str, default: str | None = None) -> str:
         Refused: it is missing or no text.
     """
     found = body.get(key, default)
-    # Half a character (a lone surrogate) is JSON, and no text that a database takes.
+    # Half a character (a lone surrogate) is JSON, but not a text that a database takes.
     if not isinstance(found, str) or any("\ud800" <= each <= "\udfff" for each in found):
         raise Refused(f"{key} is {shortened(repr(found), 60)}: expected a text")
     return found
