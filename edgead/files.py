@@ -64,7 +64,7 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
         return
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
-        _write_synced(temporary, data)
+        write_synced(temporary, data)
         os.replace(temporary, target)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -75,7 +75,8 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
     sync_directory(target.parent)
 
 
-def _write_synced(path: Path, data: bytes) -> None:
+def write_synced(path: Path, data: bytes) -> None:
+    """A new file whose content is on the disk. Raises: OSError, also where it is there already."""
     with open(path, "xb") as stream:
         stream.write(data)
         stream.flush()
@@ -111,7 +112,7 @@ def _fill(directory: Path, files: Mapping[str, bytes]) -> None:
     for name, data in files.items():
         file = directory / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        _write_synced(file, data)
+        write_synced(file, data)
     for folder in [directory, *(p for p in directory.rglob("*") if p.is_dir())]:
         sync_directory(folder)
 
@@ -197,8 +198,8 @@ def lock(descriptor: int, *, wait: bool = False, without: bool = True) -> bool:
     return True
 
 
-def hold(folder: Path) -> int | None:
-    """Lock ``folder`` for this process, at once or after ``LET_GO_S``; not on Windows.
+def hold(folder: Path, wait_s: float = LET_GO_S) -> int | None:
+    """Lock ``folder`` for this process, within ``wait_s`` seconds; not on Windows.
 
     Returns:
         An open descriptor, which holds the lock until it is closed; None where another process
@@ -208,7 +209,7 @@ def hold(folder: Path) -> int | None:
         OSError: there is no such folder, or it may not be read.
     """
     descriptor = os.open(folder, os.O_RDONLY)
-    give_up = time.monotonic() + LET_GO_S
+    give_up = time.monotonic() + wait_s
     while not lock(descriptor):
         if time.monotonic() > give_up:
             os.close(descriptor)

@@ -22,7 +22,7 @@ from typing import Any
 
 from edgead.bundle.storage import SIGNATURES, Bundle, open_bundle
 from edgead.errors import BundleError, EdgeadError, UpdateError
-from edgead.files import hold, os_sentence, sync_directory, write_file
+from edgead.files import hold, os_sentence, sync_directory, write_file, write_synced
 from edgead.signing.trust import signatures_of
 
 CURRENT, SLOTS = "current", ("a.edgead", "b.edgead")
@@ -160,10 +160,7 @@ class Slots:
         """
         slot = self.folder / str(self.serving())
         fresh = self.folder / _NEW_SIGNATURES  # not in the bundle: with another file it is damaged
-        with open(fresh, "wb") as stream:
-            stream.write(signatures)
-            stream.flush()
-            os.fsync(stream.fileno())
+        write_synced(fresh, signatures)
         os.replace(fresh, slot / SIGNATURES)
         sync_directory(slot)
         self.write(self.state())
@@ -219,13 +216,13 @@ class Slots:
         Returns: the slot that serves now.
 
         Raises:
-            UpdateError: there is no whole bundle to go back to; what serves stays.
+            UpdateError: no complete bundle is left to return to; what serves stays.
         """
         state, slot = self.state(), self.spare()
         if not os.path.lexists(self.folder / slot):
             raise UpdateError(f"{self.folder}: no way back: no bundle served before this one")
         if self.bundle(slot) is None:
-            raise UpdateError(f"{self.folder / slot} is not a whole bundle: there is no way back")
+            raise UpdateError(f"{self.folder / slot} is damaged, so there is no way back")
         serving = self.bundle(self.serving())
         if serving is not None:
             state = replace(state, failed={**state.failed, serving.sha256: why})
@@ -258,8 +255,8 @@ def opened(folder: Path, *, make: bool = False) -> Iterator[Slots]:
     """The slots in ``folder``, for this process alone, after ``recover``.
 
     Raises:
-        UpdateError: there is no such folder, another process updates it (InUseError), or it is not
-            such a one.
+        UpdateError: there is no such folder, another process updates it (InUseError), or it
+            holds something else.
     """
     try:
         if make:

@@ -150,7 +150,8 @@ def update(slots: Slots, source: Source, trusted: _cpu.TrustedKeys, options: Opt
 def _end_old_trial(slots: Slots, options: Options) -> UpdateError | None:
     """Confirm or take back what an update that was interrupted had let serve.
 
-    Returns: why it is not healthy, where there is no way back: the next bundle is the way on.
+    Returns: why what serves is not healthy, if nothing is left to return to; the next bundle then
+        replaces it.
     """
     trial = slots.state().trial
     if trial is None:
@@ -247,8 +248,8 @@ def _settle(slots: Slots, way_back: bool, options: Options) -> None:
         why = in_words(error)
         if not way_back:
             raise UpdateError(
-                f"{slots.folder}: the bundle that serves is not healthy: {why}. There is no whole "
-                "one to go back to, so it stays until the next update"
+                f"{slots.folder}: the bundle that serves is not healthy: {why}. No complete "
+                "bundle is left to return to, so it stays until the next update"
             ) from error
         slots.back(why)
         raise RolledBackError(

@@ -39,7 +39,8 @@ SHARE = 0.25
 of what the statistics see, and synthetic defects flatter a network that learnt on their like."""
 
 MOST = 100.0
-"""What a signal counts at most over the other: where that one answers to nothing."""
+"""By how much a method's answers outweigh the statistics' at most, before ``SHARE``: where those
+answer to nothing."""
 
 
 @dataclass(frozen=True)

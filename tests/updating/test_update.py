@@ -352,7 +352,7 @@ def test_what_is_asked_has_to_fit(run: Any, keys: Path, versions: Any, tmp_path:
         assert code == 1 and says in err, words
         assert not (slots / "current").exists()
     code, _, err = run("--slots", slots, "--from", new, "--trust", keys, "--health", "false")
-    assert code == 1 and "ended with 1. There is no whole one to go back to" in err
+    assert code == 1 and "ended with 1. No complete bundle is left to return to" in err
     shutil.rmtree(slots)
     (slots / "current").mkdir(parents=True)
     code, _, err = run("--slots", slots, "--from", new, "--trust", keys)

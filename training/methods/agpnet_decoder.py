@@ -50,7 +50,7 @@ class TransformerBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Plain ViT with a learnt position embedding, final LN and linear. [F, four blocks; sizes: P]
+    """Plain ViT with a learnt position embedding, final LN and linear. [F; blocks and sizes: P]
 
     Features [N, C, h, w] to features of the same shape, float32.
     """

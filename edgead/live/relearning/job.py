@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.detector import Detector
 from edgead.errors import DeviceError, EdgeadError
-from edgead.files import hold, in_words
+from edgead.files import LET_GO_S, in_words
 from edgead.images import encode_png, read_image
 from edgead.live.relearning.choice import PART_SECONDS, Choice, RelearningError, choose
 from edgead.live.relearning.comparison import KINDS, Judged, judge, worse
@@ -40,6 +40,7 @@ from edgead.live.relearning.state import (
     place_of,
     read_state,
     settled,
+    take_place,
     write_state,
 )
 from edgead.monitoring.depth import golden_frames
@@ -109,8 +110,7 @@ def learn(request: Request, show: Callable[[str, int, int], None] = lambda *_: N
     Raises:
         RelearningError: another process learns from these records for this bundle.
     """
-    request.place.mkdir(parents=True, exist_ok=True)
-    held = hold(request.place)  # waits a moment: who looks at the state has it for one
+    held = take_place(request.place, LET_GO_S)  # a look at the state has it for a moment
     if held is None:
         raise RelearningError(
             f"another process learns from {request.records} for {request.bundle.name} already: "

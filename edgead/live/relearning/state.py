@@ -12,7 +12,7 @@ from typing import Any
 
 from edgead.bundle.storage import MANIFEST
 from edgead.errors import BundleError, DeviceError
-from edgead.files import lock, os_sentence, read_file, write_file
+from edgead.files import hold, os_sentence, read_file, write_file
 
 FILE, CANDIDATE, FRAMES, LOG = "state.json", "learnt.edgead", "frames", "log"
 IDLE, RUNNING, READY, WORSE, FAILED, SWAPPED, BACK = (
@@ -169,14 +169,10 @@ def brought_back(state: State) -> State:
     return replace(state, state=BACK, known=known, swapped_from="", swapped_in=())
 
 
-def take_place(place: Path) -> int | None:
+def take_place(place: Path, wait_s: float = 0.0) -> int | None:
     """Lock the folder for a learning; what to close at its end. None where one is at work."""
     place.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(place, os.O_RDONLY)
-    if lock(descriptor):
-        return descriptor
-    os.close(descriptor)
-    return None
+    return hold(place, wait_s)
 
 
 def at_work(place: Path) -> bool:
