@@ -13,9 +13,10 @@ import pytest
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "swupdate"
 
-# SWUpdate 2022.12 now and then exits with 1 after it: with a script that only prints and exits
-# with 0, on a busy machine, one run of five.
+# On a busy machine SWUpdate 2022.12 now and then exits with 1 after it, or ends while the script
+# still runs, whatever that does: with one that only prints, one run of five. It is run again then.
 SUCCESS = "SWUPDATE successful !"
+TRIES = 6
 
 
 @pytest.fixture
@@ -51,7 +52,10 @@ def swupdate(slots_dir: Path, keys: Path, tmp_path: Path) -> Any:
 def test_swupdate_brings_a_bundle(
     swupdate: Any, serves: Any, versions: Any, tmp_path: Path
 ) -> None:
-    done = swupdate(versions["new"])
+    for _ in range(TRIES):
+        done = swupdate(versions["new"])
+        if SUCCESS in done.stdout:
+            break
     assert SUCCESS in done.stdout, done.stdout + done.stderr
     assert serves() == "new" and not (tmp_path / "stage").exists()
 
