@@ -307,7 +307,7 @@ def test_a_killed_one_and_a_full_disk_leave_the_old_bundle(
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     with monkeypatch.context() as patched:
-        patched.setattr("edgead.files._write_synced", full)
+        patched.setattr("edgead.files.write_synced", full)
         assert run(*words) == 1
     error = capsys.readouterr().err
     assert "No space left" in error and "the old bundle is unchanged" in error

@@ -184,7 +184,7 @@ def test_signing_is_written_whole_or_not_at_all(
     def full(*_: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("edgead.files._write_synced", full)
+    monkeypatch.setattr("edgead.files.write_synced", full)
     code, _, err = run("sign", bundle_copy, "--key", key)
     assert code == 1 and "No space left" in err
     monkeypatch.undo()
