@@ -11,7 +11,8 @@ import contextlib
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from edgead.records.lines import Line, to_json
@@ -22,6 +23,8 @@ WAITING_LINES = 10_000
 """Verdicts that may wait in memory while the database takes none."""
 WAIT_S = 0.05
 """How long a verdict may wait for another program that writes, before it is kept in memory."""
+CLOSE_S = 2.0
+"""How long the last ones may wait for it at the end, when nothing waits for them any more."""
 WITHOUT_FRAME = ("regions", "digests")
 """Keys of a line that are of no use without its frame, and take most of its bytes."""
 _COLUMNS = ("score", "p_value", "is_anomalous", "threshold")
@@ -76,6 +79,21 @@ class Rows:
                 self._late.clear()
                 self.trouble = ""
 
+    @contextmanager
+    def written(self, store: sqlite3.Connection) -> Iterator[None]:
+        """A transaction of ``store`` in which the lines that wait are rows, so that it may refer
+        to them; only where no other thread calls ``retry``."""
+        with transaction(store):
+            with self._guard:
+                late = list(self._late)
+            _insert(store, late)
+            yield
+        with self._guard:  # those that came meanwhile wait behind them
+            for _ in late:
+                self._late.popleft()
+            self.saved += len(late)
+        self._unsettled = True
+
     def settle(self) -> None:
         """Bring what was written to the disk's surface; takes as long as the disk takes."""
         if self._unsettled:
@@ -85,6 +103,7 @@ class Rows:
 
     def close(self) -> None:
         """Write what waits, settle, and let go of the file; what cannot be written is skipped."""
+        self._store.execute(f"PRAGMA busy_timeout={round(1e3 * CLOSE_S)}")
         self.retry()
         self.settle()
         with self._guard:
@@ -95,14 +114,18 @@ class Rows:
 
     def _insert(self, lines: Sequence[Line]) -> None:
         with transaction(self._store):
-            self._store.executemany(
-                "INSERT INTO verdicts (id, camera, captured, score, p_value, is_anomalous, "
-                "threshold, is_sampled, line) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?) "
-                "ON CONFLICT (id) DO NOTHING",
-                [_row(line) for line in lines],
-            )
+            _insert(self._store, lines)
         self.saved += len(lines)
         self._unsettled = True
+
+
+def _insert(store: sqlite3.Connection, lines: Sequence[Line]) -> None:
+    store.executemany(
+        "INSERT INTO verdicts (id, camera, captured, score, p_value, is_anomalous, "
+        "threshold, is_sampled, line) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?) "
+        "ON CONFLICT (id) DO NOTHING",
+        [_row(line) for line in lines],
+    )
 
 
 def _row(line: Line) -> tuple[object, ...]:

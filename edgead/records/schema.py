@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 
 from edgead.errors import DeviceError, InputError
+from edgead.records.pruning import transaction
 
 FILE = "records.db"
 APPLICATION = 0x65646172  # "edar", which tells it from other SQLite files
@@ -49,7 +50,10 @@ STEPS: tuple[str, ...] = (
     """,
     "ALTER TABLE reviews ADD COLUMN withdrawn TEXT;",
 )
-"""Each leads from the version of its place to the next; one that was released is never changed."""
+"""Each leads from the version of its place to the next; one that was released is never changed.
+
+A semicolon ends a statement, and is nowhere else.
+"""
 
 
 def connect(
@@ -86,9 +90,11 @@ def connect(
 
 
 def _prepare(store: sqlite3.Connection, path: Path, *, writes: bool, older: bool) -> None:
+    store.execute("BEGIN")  # of one moment: another process may make the file now
     application = store.execute("PRAGMA application_id").fetchone()[0]
     version = store.execute("PRAGMA user_version").fetchone()[0]
     empty = store.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0
+    store.execute("COMMIT")
     if application != APPLICATION and not (writes and empty):
         raise InputError(f"{path} is of another program: give another folder")
     if version > len(STEPS):
@@ -108,8 +114,9 @@ def _prepare(store: sqlite3.Connection, path: Path, *, writes: bool, older: bool
     store.execute("PRAGMA journal_mode=WAL")
     store.execute("PRAGMA synchronous=NORMAL")
     for number in range(version, len(STEPS)):
-        # One transaction: a step is taken whole or not at all.
-        store.executescript(
-            f"BEGIN IMMEDIATE; {STEPS[number]} PRAGMA application_id={APPLICATION}; "
-            f"PRAGMA user_version={number + 1}; COMMIT;"
-        )
+        with transaction(store):  # a step is taken whole or not at all, and by one process
+            if store.execute("PRAGMA user_version").fetchone()[0] == number:
+                for statement in STEPS[number].split(";"):
+                    store.execute(statement)
+                store.execute(f"PRAGMA application_id={APPLICATION}")
+                store.execute(f"PRAGMA user_version={number + 1}")

@@ -28,7 +28,7 @@ from edgead.records.evidence import (
     stem_of,
 )
 from edgead.records.lines import Line, to_json
-from edgead.records.pruning import AgeLimit, prune_by_age, prune_by_size, transaction
+from edgead.records.pruning import AgeLimit, prune_by_age, prune_by_size
 from edgead.records.rows import Rows
 from edgead.records.schema import FILE, connect
 from edgead.result import Result
@@ -197,7 +197,7 @@ class Records:
         """Write the files of a frame, then what names them; all of it or nothing."""
         identity, frame, *rest = self._write_files(line, result)
         try:
-            with transaction(self._store):
+            with self._rows.written(self._store):  # its own row may be one that waits
                 self._store.execute(
                     "INSERT INTO evidence (id, frame, heatmap, bytes) VALUES (?, ?, ?, ?)",
                     (identity, frame, *rest),

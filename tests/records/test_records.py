@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -293,6 +294,34 @@ def test_an_older_file_is_brought_to_the_present_schema_and_a_newer_one_refused(
         assert store.execute("PRAGMA user_version").fetchone() == (3,)
     with pytest.raises(InputError, match="schema 3, made by a newer edgead; this one reads up to"):
         schema.connect(path, writes=True)
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+@pytest.mark.parametrize("moment", ["sqlite_master", "journal_mode"])
+def test_two_processes_bring_a_file_to_the_present_schema_at_once(
+    tmp_path, monkeypatch, steps, moment
+):
+    path, others = tmp_path / "records.db", []
+    if steps:
+        with monkeypatch.context() as before:
+            before.setattr(schema, "STEPS", schema.STEPS[:steps])
+            schema.connect(path, writes=True).close()
+
+    class Overtaken(sqlite3.Connection):
+        def execute(self, sql, *given):
+            if moment in sql and not others:
+                others.append(executor.submit(schema.connect, path, writes=True))
+                wait(others, timeout=0.3)  # it may have to wait for this one
+            return super().execute(sql, *given)
+
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: real(*a, factory=Overtaken, **k))
+    with ThreadPoolExecutor(1) as executor:
+        stores = schema.connect(path, writes=True), others[0].result(timeout=60)
+    for store in stores:
+        assert store.execute("PRAGMA user_version").fetchone() == (len(schema.STEPS),)
+        assert store.execute("SELECT withdrawn FROM reviews").fetchall() == []
+        store.close()
 
 
 def test_a_database_that_is_damaged_or_of_another_program_is_named(tmp_path, open_records):
