@@ -22,6 +22,8 @@ SETTLE_S = 5.0
 """How often what waits is flushed to the disk's surface."""
 LINGER_S = 2.0
 """How long ``close`` waits for what can still be delivered."""
+LEAVE_S = 3.0
+"""How long it waits then for a receiver that does not answer, and may have minutes to do so."""
 LOOK_S = 0.5
 SPOOL_MB, MOST_SPOOL_MB = 100.0, 1e6
 
@@ -92,7 +94,7 @@ class Sender(ABC):
 
     def close(self) -> None:
         """Deliver for a moment what waits, then end; see ``Sink``."""
-        if self._spool is None:
+        if self._spool is None or self._closing.is_set():
             return
         give_up_s = Moment.now().monotonic_s + LINGER_S
         while self._reached and self._spool.queued and Moment.now().monotonic_s < give_up_s:
@@ -100,9 +102,8 @@ class Sender(ABC):
             self._closing.wait(0.01)
         self._closing.set()
         self._news.set()
-        self._thread.join()
-        self._spool.close()
-        self._spool = None
+        self._thread.join(LEAVE_S)
+        self._spool.close()  # what is still on its way was not confirmed, and goes again
 
     @property
     def spool(self) -> Spool:

@@ -18,7 +18,8 @@ from edgead.live.sinks.table import SettingsError
 
 
 class Receiver:
-    """An HTTP server that answers with ``statuses`` in turn, then with 200."""
+    """An HTTP server that answers with ``statuses`` in turn, then with 200; an event among them
+    is waited for."""
 
     def __init__(self, statuses=(), context=None):
         self.posted, self.headers, self.statuses = [], [], list(statuses)
@@ -31,6 +32,9 @@ class Receiver:
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 status = receiver.statuses.pop(0) if receiver.statuses else 200
+                if isinstance(status, threading.Event):
+                    status.wait()
+                    status = 200
                 if status == 200:
                     receiver.posted.append(json.loads(body))
                 receiver.headers.append(dict(self.headers))
@@ -131,6 +135,24 @@ def test_a_receiver_that_is_away_gets_all_later_also_from_the_next_process(
     again.send(a_record(5))
     eventually(lambda: again.state().queued == 0, again.state)
     assert unique(mes.posted) == [a_record(number) for number in range(6)]
+
+
+def test_a_receiver_that_does_not_answer_does_not_hold_the_end(receiver, hook, monkeypatch):
+    monkeypatch.setattr("edgead.live.sinks.sender.LEAVE_S", 0.1)
+    answer = threading.Event()
+    mes = receiver([answer])
+    sink = hook(mes.url, timeout_s=600)
+    sink.send(a_record(0))
+    eventually(lambda: not mes.statuses)  # it has the record
+    ending = threading.Thread(target=sink.close, daemon=True)
+    ending.start()
+    ending.join(60)
+    assert not ending.is_alive()
+    again = hook(mes.url)
+    eventually(lambda: again.state().delivered == 1, again.state)
+    answer.set()
+    sink._thread.join(60)
+    assert not sink._thread.is_alive() and unique(mes.posted) == [a_record(0)]
 
 
 def test_tls_is_checked_and_an_expired_certificate_named(receiver, hook, certificates):
