@@ -53,7 +53,7 @@ def _request(args: argparse.Namespace) -> Request:
             f"no frame of {args.folder} is marked: review some first, on the page (--serve) or "
             "with edgead records queue and review"
         )
-    if len(cameras) > 1:
+    if len(cameras) > 1 and args.action == "learn":
         raise InputError(
             f"the records are of {', '.join(cameras)}: choose with --camera NAME whose frames to "
             "learn from"

@@ -108,13 +108,13 @@ def learn(request: Request, show: Callable[[str, int, int], None] = lambda *_: N
         Ready, worse or failed, as it is written down too.
 
     Raises:
-        RelearningError: another process learns from these records for this bundle.
+        RelearningError: another process learns from these records for this bundle, or replaces it.
     """
     held = take_place(request.place, LET_GO_S)  # a look at the state has it for a moment
     if held is None:
         raise RelearningError(
-            f"another process learns from {request.records} for {request.bundle.name} already: "
-            "wait for it"
+            f"another process learns from {request.records} for {request.bundle.name} already, or "
+            "replaces it: wait for it"
         )
     try:
         before = settled(read_state(request.place), request.bundle)

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from edgead.bundle.storage import Bundle, open_bundle, write_again
 from edgead.errors import BundleError, InputError
+from edgead.files import LET_GO_S
 from edgead.learning.adding import options_of
 from edgead.learning.lineage import forget
 from edgead.live.relearning.choice import RelearningError
@@ -33,6 +35,7 @@ from edgead.live.relearning.state import (
     serving,
     settled,
     swapped,
+    take_place,
     write_state,
 )
 
@@ -52,10 +55,37 @@ def look(request: Request) -> State:
     """
     state = read_state(request.place)
     if state.state == RUNNING and not at_work(request.place):
-        state = read_state(request.place)  # it may have ended between the two
-        if state.state == RUNNING:
-            state = replace(state, state=FAILED, why=INTERRUPTED)
+        return _at_rest(request)  # it may have ended between the two
     return settled(state, request.bundle)
+
+
+def _at_rest(request: Request) -> State:
+    """Where it stands while no process learns."""
+    state = read_state(request.place)
+    if state.state == RUNNING:
+        state = replace(state, state=FAILED, why=INTERRUPTED)
+    return settled(state, request.bundle)
+
+
+@contextmanager
+def _held(request: Request) -> Iterator[State]:
+    """Where it stands, while no other process learns, swaps or goes back.
+
+    Raises:
+        RelearningError: one does.
+    """
+    if not request.place.exists():  # nothing was learnt; a wrong path is not made
+        yield State()
+        return
+    held = take_place(request.place, LET_GO_S)  # a look at the state has it for a moment
+    if held is None:
+        raise RelearningError(
+            f"another process learns for {request.bundle.name}, or replaces it: wait for it"
+        )
+    try:
+        yield _at_rest(request)
+    finally:
+        os.close(held)
 
 
 def swap(request: Request) -> State:
@@ -65,20 +95,20 @@ def swap(request: Request) -> State:
         RelearningError: nothing is ready, or the bundle was changed since.
         BundleError: the bundle cannot be written.
     """
-    state = look(request)
-    if state.state != READY:
-        raise RelearningError(f"there is no new bundle to swap in: {_stands(state)}")
-    old, new = open_bundle(request.bundle), open_bundle(request.place / CANDIDATE)
-    if old.sha256 != state.sha256_before:
-        raise RelearningError(
-            f"{request.bundle.name} was changed since it was learnt from: learn again"
-        )
-    if new.sha256 != state.sha256_after:
-        raise BundleError("the new bundle is not the one that was judged: learn again")
-    check_same_size(old, new)
-    files = {name: new.read(name) for name in new.manifest.files}
-    write_again(request.bundle, new.read_manifest(), files)
-    return write_state(request.place, swapped(state), swapped_by=request.by)
+    with _held(request) as state:
+        if state.state != READY:
+            raise RelearningError(f"there is no new bundle to swap in: {_stands(state)}")
+        old, new = open_bundle(request.bundle), open_bundle(request.place / CANDIDATE)
+        if old.sha256 != state.sha256_before:
+            raise RelearningError(
+                f"{request.bundle.name} was changed since it was learnt from: learn again"
+            )
+        if new.sha256 != state.sha256_after:
+            raise BundleError("the new bundle is not the one that was judged: learn again")
+        check_same_size(old, new)
+        files = {name: new.read(name) for name in new.manifest.files}
+        write_again(request.bundle, new.read_manifest(), files)
+        return write_state(request.place, swapped(state), swapped_by=request.by)
 
 
 def back(request: Request) -> State:
@@ -88,14 +118,14 @@ def back(request: Request) -> State:
         RelearningError: nothing was swapped in.
         BundleError: the bundle cannot be written.
     """
-    state = look(request)
-    if not can_go_back(state, request):
-        raise RelearningError(
-            f"{request.bundle.name} is not one that was swapped in here: there is nothing to go "
-            "back to"
-        )
-    forget(open_bundle(request.bundle), request.bundle)
-    return write_state(request.place, brought_back(state), swapped_by=request.by)
+    with _held(request) as state:
+        if not can_go_back(state, request):
+            raise RelearningError(
+                f"{request.bundle.name} is not one that was swapped in here: there is nothing to "
+                "go back to"
+            )
+        forget(open_bundle(request.bundle), request.bundle)
+        return write_state(request.place, brought_back(state), swapped_by=request.by)
 
 
 def can_go_back(state: State, request: Request) -> bool:
@@ -142,7 +172,6 @@ def _end(child: subprocess.Popen[bytes], number: int) -> None:
 
 def _stands(state: State) -> str:
     said = {
-        RUNNING: "learning is still going on",
         SWAPPED: "it was swapped in already",
         FAILED: f"learning failed: {state.why}",
     }
@@ -198,10 +227,11 @@ class Learning:
             self._check(request)
             choice = chosen(request, state.known)
             request.place.mkdir(parents=True, exist_ok=True)
-            begun = write_state(
-                request.place,
-                begun_after(state, tuple(request.rates), by, step="starting"),
-            )
+            with _held(request) as state:  # of now: another process may have swapped
+                begun = write_state(
+                    request.place,
+                    begun_after(state, tuple(request.rates), by, step="starting"),
+                )
             words = [sys.executable, "-m", "edgead.live.relearning.job", to_text(request)]
             with open(request.place / LOG, "wb") as log:
                 child = subprocess.Popen(

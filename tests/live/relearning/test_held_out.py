@@ -17,10 +17,12 @@ import pytest
 from relearning_line import a_request
 
 from edgead.bundle.storage import MANIFEST
+from edgead.cli import records_learn
+from edgead.cli.main import main
 from edgead.live.relearning import job, learning
 from edgead.live.relearning.choice import LEAST_HELD_OUT, RelearningError, choose
-from edgead.live.relearning.learning import Learning, back, can_go_back, look
-from edgead.live.relearning.state import State, write_state
+from edgead.live.relearning.learning import Learning, back, can_go_back, look, swap
+from edgead.live.relearning.state import State, read_state, take_place, write_state
 
 
 def an_entry(number: int, at_s: float, *, is_sampled: bool) -> SimpleNamespace:
@@ -76,6 +78,52 @@ def test_who_looks_at_the_state_does_not_keep_a_learning_from_its_start(tmp_path
     monkeypatch.setattr(fcntl, "flock", flock)
     state = job.learn(a_request(tmp_path))
     assert state.state == "failed" and "has no records.db" in state.why  # it began
+
+
+def test_nothing_is_replaced_while_another_process_learns(tmp_path):
+    request = a_request(tmp_path)
+    request.bundle.mkdir()
+    manifest = request.bundle / "manifest.json"
+    manifest.write_bytes(b'{"provenance": {"parent": {"bundle_sha256": "old"}}}')
+    held = take_place(request.place)
+    assert held is not None
+    # Its state is the one that the other process read; it has not written that it began.
+    told = State("ready", swapped_from="old", sha256_before="old", sha256_after="new")
+    write_state(request.place, told)
+    try:
+        for work in (swap, back):
+            with pytest.raises(RelearningError, match=r"learns for disc\.edgead, or replaces it"):
+                work(request)
+    finally:
+        os.close(held)
+    assert read_state(request.place) == told
+
+
+def test_a_swap_holds_off_a_learning_until_it_is_written_down(tmp_path, monkeypatch):
+    request, found = a_request(tmp_path), []
+    request.bundle.mkdir()
+    manifest = request.bundle / "manifest.json"
+    manifest.write_bytes(b'{"provenance": {"parent": {"bundle_sha256": "old"}}}')
+    request.place.mkdir(parents=True)
+    write_state(request.place, State("swapped", swapped_from="old"))
+    monkeypatch.setattr(learning, "open_bundle", lambda path: path)
+    monkeypatch.setattr(learning, "forget", lambda *_: found.append(take_place(request.place)))
+    assert back(request).state == "back" and found == [None]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(RelearningError, match="start learning first"):
+        swap(a_request(tmp_path / "none"))
+    assert list((tmp_path / "none").iterdir()) == []
+
+
+@pytest.mark.parametrize("action", ["swap", "back"])
+def test_only_learning_asks_for_one_camera(tmp_path, monkeypatch, bundle_dir, capsys, action):
+    monkeypatch.setattr(records_learn, "_cameras", lambda folder: ["left", "right"])
+    words = [str(tmp_path), "--bundle", str(bundle_dir), "--by", "Ada"]
+    assert main(["records", action, *words]) == 1
+    said = {"swap": "start learning first", "back": "there is nothing to go back to"}
+    assert said[action] in capsys.readouterr().err
+    assert main(["records", "learn", *words]) == 1
+    assert "the records are of left, right: choose with --camera" in capsys.readouterr().err
 
 
 def test_a_swap_can_be_undone_after_a_later_learning_that_failed(tmp_path, monkeypatch):
