@@ -205,6 +205,22 @@ def detector_settings(args: argparse.Namespace) -> dict[str, Any]:
     return {"trusted_keys": args.trust, **{name: getattr(args, name) for name in names}}
 
 
+def detector_words(args: argparse.Namespace) -> list[str]:
+    """The options of ``add_detector`` that were given, for a command that scores as this one."""
+    given = {
+        "--false-reject-rate": args.false_reject_rate,
+        "--color": None if args.color == COLOR else args.color,
+        "--bit-depth": args.bit_depth,
+        "--device": None if args.device == DEVICE else args.device,
+        "--precision": args.precision,
+        "--threads": args.threads,
+        "--trust": args.trust,
+    }
+    return [
+        word for name, value in given.items() if value is not None for word in (name, str(value))
+    ]
+
+
 def target_file(given: str, option: str) -> None:
     """Refuse a file that cannot be written, before minutes of work are spent on its content.
 

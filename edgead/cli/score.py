@@ -21,11 +21,10 @@ from typing import Any
 from edgead.bundle.storage import check_outside
 from edgead.cli.console import Console, complain, count, percent, print_json
 from edgead.cli.options import (
-    COLOR,
-    DEVICE,
     add,
     add_detector,
     detector_settings,
+    detector_words,
     file_path,
     whole,
 )
@@ -203,13 +202,5 @@ def _summarise(
         images = [image for image in args.images if str(Path(image)) not in failed]
         images = images if len(images) <= 3 else [*images[:1], "…"]
         quoted = shlex.join([args.engine, *images]).replace("'…'", "…")
-        given = {
-            "--false-reject-rate": args.false_reject_rate,
-            "--color": None if args.color == COLOR else args.color,
-            "--bit-depth": args.bit_depth,
-            "--device": None if args.device == DEVICE else args.device,
-            "--precision": args.precision,
-            "--threads": args.threads,
-        }
-        settings = "".join(f" {shlex.join([o, str(v)])}" for o, v in given.items() if v is not None)
-        console.next(f"edgead score {quoted}{settings} --heatmap heatmaps")
+        settings = shlex.join([*detector_words(args), "--heatmap", "heatmaps"])
+        console.next(f"edgead score {quoted} {settings}")

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from edgead.bundle.storage import check_outside
 from edgead.cli.console import Console, count, print_json, progress_line
-from edgead.cli.options import detector_settings
+from edgead.cli.options import detector_settings, detector_words
 from edgead.errors import InputError
 from edgead.images import sentence
 from edgead.scale.dataset import score_dataset
@@ -47,12 +47,19 @@ def run_dataset(args: argparse.Namespace) -> int:
     console.say(f"wrote  {found.out}/*.parquet, a row for each image")
     if args.json:
         print_json(asdict(found))
+    settings = detector_words(args)
     if found.failed:
-        words = ["edgead", "score", args.engine, images, "--out", args.out, "--retry-errors"]
-        console.next(shlex.join(words))
+        words = ["edgead", "score", args.engine, images, "--out", args.out, *settings]
+        console.next(shlex.join([*words, *_ray_words(args), "--retry-errors"]))
     elif found.worst is not None and "://" not in images:
-        worst = f"{images.rstrip('/')}/{found.worst}"
-        console.next(shlex.join(["edgead", "score", args.engine, worst, "--heatmap", "heatmaps"]))
+        words = ["edgead", "score", args.engine, f"{images.rstrip('/')}/{found.worst}", *settings]
+        console.next(shlex.join([*words, "--heatmap", "heatmaps"]))
     else:
         console.next(f"look at {found.out}")
     return 1 if found.failed else 0
+
+
+def _ray_words(args: argparse.Namespace) -> list[str]:
+    """The options of the cluster that were given."""
+    words = [] if args.ray is None else ["--ray"] if args.ray is True else ["--ray", args.ray]
+    return words if args.actors is None else [*words, "--actors", str(args.actors)]

@@ -106,6 +106,24 @@ def test_an_image_that_was_mended_is_scored_when_asked_for(
     assert {**first, "path": ""} == {**second, "path": ""}
 
 
+def test_what_comes_next_is_of_the_same_settings(bundle_dir, make_frame, tmp_path, capsys):
+    folder, out = tmp_path / "parts", tmp_path / "rows"
+    folder.mkdir()
+    good = encode_png(make_frame(1))
+    (folder / "a.png").write_bytes(good)
+    (folder / "b.png").write_bytes(good[:100])
+    words = ["score", str(bundle_dir), str(folder), "--out", str(out)]
+    settings = ["--false-reject-rate", "0.1", "--color", "rgb", "--device", "cpu", "--threads", "1"]
+    assert main([*words, *settings]) == 1
+    (folder / "b.png").write_bytes(good)
+    following = capsys.readouterr().out.splitlines()[-1].removeprefix("next   edgead ")
+    assert following.split() == [*words, *settings, "--retry-errors"]
+    assert main(following.split()) == 0
+    following = capsys.readouterr().out.splitlines()[-1].removeprefix("next   edgead ")
+    picture = [*words[:2], str(folder / "b.png"), *settings, "--heatmap", "heatmaps"]
+    assert following.split() == picture
+
+
 def test_rows_of_another_bundle_or_setting_are_not_mixed(bundle_dir, tiny, images, tmp_path):
     score_dataset(bundle_dir, images, tmp_path / "rows", device="cpu")
     before = rows_in(tmp_path / "rows")
