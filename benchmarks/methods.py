@@ -46,7 +46,7 @@ are put."""
 STEPS = {
     "redi": {"mvtec_bottle": 300, "magnetic_tile": 300, "aws_cookies": 300},
     "agpnet": {"mvtec_bottle": 300, "magnetic_tile": 300, "aws_cookies": 300},
-    "ssae": {"mvtec_bottle": 3600, "magnetic_tile": 2400, "aws_cookies": 2400},
+    "ssae": {"mvtec_bottle": 1200, "magnetic_tile": 1200, "aws_cookies": 1200},
 }
 
 # EfficientNet-Lite0 at 256x256, the better of two input normalisations.
