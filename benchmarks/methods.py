@@ -4,12 +4,12 @@
     python benchmarks/methods.py DATA --take RUN …    runs that edgead train has made elsewhere
     python benchmarks/methods.py --table              write the tables into docs
 
-DATA holds the data sets, each in a folder of its name. Every run is trained (for its STEPS; with another
-preset than edge for 12 minutes), exported, and measured through the bundle, in float32 on the CPU;
-one seed everywhere first. Beside each is the same run hardly trained, for two steps, and both once
-more with the statistics of ``edgead learn``: --rows names some of them. The figures are in the
-results file after every run; what it holds already is not made again, and a run that was stopped
-goes on from its checkpoint.
+DATA holds the data sets, each in a folder of its name. Every run is trained (for its STEPS; with
+another preset than edge for 12 minutes), exported, and measured through the bundle, in float32 on
+the CPU; one seed everywhere first. Beside each is the same run hardly trained, for two steps, and
+both once more with the statistics of ``edgead learn``: --rows names some of them. The figures are
+in the results file after every run; what it holds already is not made again, and a run that was
+stopped goes on from its checkpoint.
 """
 
 from __future__ import annotations
