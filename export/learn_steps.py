@@ -6,6 +6,7 @@ import argparse
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -82,11 +83,12 @@ def bar(items: Sequence[Any], title: str) -> Iterator[Any]:
 def good_images(
     samples: Iterable[Sample], bit_depth: int | None, shows: Mapping[str, str] | None = None
 ) -> list[GoodImage]:
-    """The images of ``samples``, each read when it is needed; ``shows``: names to parts."""
+    """The images of ``samples``, each read when it is needed, also from another folder, as a
+    worker of a cluster has one; ``shows``: names to parts."""
     return [
         GoodImage(
             sample.name,
-            lambda path=sample.path: read_image(path, bit_depth=bit_depth),
+            partial(read_image, sample.path.absolute(), bit_depth=bit_depth),
             (shows or {}).get(sample.name, ""),
         )
         for sample in samples

@@ -112,7 +112,9 @@ def score_dataset(
         missing = [name for name in names if name not in done]
         work = Work(_anywhere(settings), anywhere(source.given), anywhere(target.given))
         now = _all(_tallies(bundle, work, missing, ray, actors, part), len(missing), progress)
-    return _in_all(target, before, now, left_out)
+        # Again: an actor whose driver was killed may have ended its part meanwhile.
+        every = read_done(target, forget_errors=False)[1] if missing else before
+    return _in_all(target, every, now, left_out)
 
 
 def anywhere(given: str) -> str:
@@ -125,10 +127,10 @@ def _anywhere(settings: dict[str, Any]) -> dict[str, Any]:
     return settings if keys is None else {**settings, "trusted_keys": os.path.abspath(keys)}
 
 
-def _in_all(out: Place, before: Tally, now: Tally, left_out: dict[str, int]) -> DatasetScores:
-    both, worst = before + now, None if now.worst is None else now.worst[1]
+def _in_all(out: Place, every: Tally, now: Tally, left_out: dict[str, int]) -> DatasetScores:
+    worst = None if now.worst is None else now.worst[1]
     return DatasetScores(
-        out.given, both.images, now.images, both.failed, both.anomalous, worst, left_out
+        out.given, every.images, now.images, every.failed, every.anomalous, worst, left_out
     )
 
 

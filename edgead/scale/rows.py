@@ -148,7 +148,10 @@ def score_part(detector: Scores, source: Place, out: Place, names: Sequence[str]
 
 
 def read_done(out: Place, *, forget_errors: bool) -> tuple[set[str], Tally]:
-    """Images that have a row already.
+    """Images that have a row already; a second row of an image is taken away.
+
+    An actor whose driver was killed may end its part while the next driver, which knows nothing of
+    it, has the same images scored in other parts.
 
     Args:
         out: where the rows are.
@@ -164,11 +167,12 @@ def read_done(out: Place, *, forget_errors: bool) -> tuple[set[str], Tally]:
     for part in out.listed(SUFFIX):
         try:
             table = arrow.parquet.read_table(arrow.BufferReader(out.read(part)))
-            failed = table.filter(arrow.compute.is_valid(table["error"])).num_rows
-            if failed and forget_errors:
-                table = table.filter(arrow.compute.is_null(table["error"]))
+            rows = zip(table["path"].to_pylist(), table["error"].to_pylist(), strict=True)
+            kept = [name not in done and not (error and forget_errors) for name, error in rows]
+            if not all(kept):
+                table = table.filter(arrow.array(kept))
                 _write(out, part, table)
-                failed = 0
+            failed = len(table) - table["error"].null_count
             names = table["path"].to_pylist()
             bad = arrow.compute.sum(table["is_anomalous"]).as_py() or 0
         except (OSError, ValueError, KeyError) as error:

@@ -31,6 +31,7 @@ _NEW_LINK, _NEW_SIGNATURES, _OLD = ".current.new", ".signatures.new", ".old"
 STARTS = 3
 """How often a service may start on a bundle on trial before it goes back."""
 _MOST_FAILED = 20
+_INSTEAD = "--from URL|DIR brings another one"
 
 
 @dataclass(frozen=True)
@@ -210,8 +211,8 @@ class Slots:
         self.write(state)
         return state
 
-    def back(self, why: str) -> str:
-        """Let the bundle before serve again; a bundle on trial counts as failed.
+    def back(self, why: str, *, at_fault: bool = True) -> str:
+        """Let the bundle before serve again; what serves counts as failed, if it is at fault.
 
         Returns: the slot that serves now.
 
@@ -220,11 +221,15 @@ class Slots:
         """
         state, slot = self.state(), self.spare()
         if not os.path.lexists(self.folder / slot):
-            raise UpdateError(f"{self.folder}: no way back: no bundle served before this one")
+            raise UpdateError(
+                f"{self.folder}: no way back: no bundle served before this one; {_INSTEAD}"
+            )
         if self.bundle(slot) is None:
-            raise UpdateError(f"{self.folder / slot} is damaged, so there is no way back")
+            raise UpdateError(
+                f"{self.folder / slot} is damaged, so there is no way back; {_INSTEAD}"
+            )
         serving = self.bundle(self.serving())
-        if serving is not None:
+        if serving is not None and at_fault:
             state = replace(state, failed={**state.failed, serving.sha256: why})
         self.write(state)  # first: a bundle that failed is not taken again
         self.point_at(slot)

@@ -14,8 +14,15 @@ from typing import Any
 from edgead import _cpu
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.detector import Detector
-from edgead.errors import DeviceError, EdgeadError, RolledBackError, SignatureError, UpdateError
-from edgead.files import in_words
+from edgead.errors import (
+    DeviceError,
+    EdgeadError,
+    QualificationError,
+    RolledBackError,
+    SignatureError,
+    UpdateError,
+)
+from edgead.files import in_words, scarcity
 from edgead.signing.trust import check_signature
 from edgead.updating.fetching import Fetched, Offer, fetch, read_offer
 from edgead.updating.shadow import Shadow, shadow
@@ -30,7 +37,7 @@ STEPS = (
 
 
 class _NoComparisonError(UpdateError):
-    """The bundle that serves judges nothing here, which says nothing about the new one."""
+    """Nothing could be compared here, which says nothing about the new bundle."""
 
 
 @dataclass(frozen=True)
@@ -103,18 +110,19 @@ def update(slots: Slots, source: Source, trusted: _cpu.TrustedKeys, options: Opt
     Raises:
         SignatureError: it is not trusted, or its counter is lower than that of a bundle before.
         UpdateError: it cannot be fetched, failed here before, or changes too many verdicts; a
-            bundle is on trial.
-        QualificationError, DeviceError: this device does not reproduce its golden frames.
+            bundle is on trial, with one to return to.
+        QualificationError: this device does not reproduce its golden frames.
+        DeviceError: this device cannot try it, as without memory; it may be brought again.
         RolledBackError: it served, and its health failed; the bundle before serves again.
     """
-    unhealthy = _end_old_trial(slots, options)
+    unsettled = _end_old_trial(slots, options)
     options.on_step("offer")
     offer = read_offer(source, trusted)
     report = Report("", offer.sha256, offer.manifest.name, offer.signed.counter, offer.signed.by)
     serving = slots.bundle(slots.serving())
     if serving is not None and serving.sha256 == offer.sha256:
-        if unhealthy is not None:
-            raise unhealthy
+        if unsettled is not None:
+            raise unsettled
         report.slot = slots.serving() or ""
         if serving.read_signatures() != offer.signatures:  # as after another key was made
             _check_counter(slots, offer)
@@ -150,18 +158,21 @@ def update(slots: Slots, source: Source, trusted: _cpu.TrustedKeys, options: Opt
 def _end_old_trial(slots: Slots, options: Options) -> UpdateError | None:
     """Confirm or take back what an update that was interrupted had let serve.
 
-    Returns: why what serves is not healthy, if nothing is left to return to; the next bundle then
-        replaces it.
+    Returns: why what serves is not healthy or not confirmed, if nothing is left to return to;
+        another bundle then replaces it.
     """
     trial = slots.state().trial
     if trial is None:
         return None
-    if trial.by_hand:
-        raise UpdateError(
-            f"{slots.folder}: a bundle is on trial (counter {trial.counter}); end that with "
-            "--confirm or --back first"
-        )
     way_back = slots.bundle(slots.spare()) is not None
+    if trial.by_hand:
+        waits = f"{slots.folder}: a bundle is on trial (counter {trial.counter})"
+        if way_back:  # which the next bundle would take the place of
+            raise UpdateError(f"{waits}; end that with --confirm or --back first")
+        return UpdateError(
+            f"{waits}, and no complete bundle is left to return to: --confirm keeps it, another "
+            "bundle replaces it"
+        )
     try:
         _settle(slots, way_back, replace(options, by_hand=False))
     except UpdateError as error:
@@ -211,11 +222,20 @@ def _try(
         _check_shadow(report.shadow, options)
     except _NoComparisonError:
         raise
-    except (DeviceError, UpdateError) as error:
+    except (QualificationError, UpdateError) as error:
         state = slots.state()
         failed = {**state.failed, bundle.sha256: in_words(error)}
         slots.write(replace(state, failed=failed))
         raise
+    except (DeviceError, MemoryError) as error:  # as without memory: the bundle may be a good one
+        raise DeviceError(
+            f"{_sentence(error)}. So this device could not try the bundle to its end: it is not "
+            "taken, and may be brought again"
+        ) from error
+
+
+def _sentence(error: Exception) -> str:
+    return (isinstance(error, MemoryError) and scarcity(error)) or in_words(error)
 
 
 def _opened_to_compare(serving: Bundle, options: Options) -> Detector:
@@ -232,7 +252,11 @@ def _check_shadow(found: Shadow, options: Options) -> None:
     if options.most_changed is None:
         return
     if not found.frames:
-        raise UpdateError(f"none of {len(options.frames)} frames of --shadow could be scored")
+        name, why = found.unreadable[0]
+        raise _NoComparisonError(
+            f"none of {len(options.frames)} images of --shadow could be scored; {name}: {why}. "
+            "Give frames that both bundles score, or leave out --shadow to take the new one"
+        )
     if found.share > options.most_changed:
         raise UpdateError(
             f"{len(found.changed)} of {found.frames} verdicts differ from those of the bundle that "
@@ -244,16 +268,19 @@ def _settle(slots: Slots, way_back: bool, options: Options) -> None:
     """See whether what serves is healthy: confirm it, or go back."""
     try:
         _check_health(slots, options)
-    except (EdgeadError, OSError) as error:
-        why = in_words(error)
+    except (EdgeadError, OSError, MemoryError) as error:
+        why = _sentence(error)
         if not way_back:
             raise UpdateError(
                 f"{slots.folder}: the bundle that serves is not healthy: {why}. No complete "
                 "bundle is left to return to, so it stays until the next update"
             ) from error
-        slots.back(why)
+        of_device = isinstance(error, DeviceError | MemoryError)
+        at_fault = isinstance(error, QualificationError) or not of_device
+        slots.back(why, at_fault=at_fault)
+        again = "" if at_fault else ", and the new one may be brought again"
         raise RolledBackError(
-            f"the new bundle served and was not healthy: {why}. The one before serves again"
+            f"the new bundle served and was not healthy: {why}. The one before serves again{again}"
         ) from error
     if not options.by_hand:
         options.on_step("confirm")

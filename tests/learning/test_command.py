@@ -58,6 +58,31 @@ def test_the_network_of_another_bundle(learn, good_folder: Path, tmp_path: Path)
     assert files[0] == files[1]
 
 
+def test_workers_of_a_cluster_find_a_relative_folder(
+    learn, good_folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """They have the folder in which the cluster was started; a stand-in works in another one."""
+
+    class Elsewhere:
+        cpus = 1
+
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def rows(self, worker, given, items, *, ordered: bool):
+            monkeypatch.chdir(tmp_path)
+            opened = worker(*given)
+            for item in items:
+                row = opened({name: [value] for name, value in item.items()})
+                assert row["said"] == [""]
+                yield {name: value[0] for name, value in row.items()}
+            monkeypatch.chdir(good_folder.parent)
+
+    monkeypatch.setattr("edgead.scale.learning.Cluster", Elsewhere)
+    monkeypatch.chdir(good_folder.parent)
+    assert learn("--all-images", "--ray", data=Path(good_folder.name)) == 0
+
+
 def test_how_the_part_lies_is_found_or_given(learn, capsys) -> None:
     assert learn("--placement", "loose") == 0
     assert "given  loose: " in capsys.readouterr().out

@@ -17,6 +17,7 @@ from edgead.files import hold
 from edgead.images import encode_png, read_image
 from edgead.scale import score_dataset
 from edgead.scale.places import open_place
+from edgead.scale.rows import score_part
 
 N = 23
 
@@ -86,6 +87,28 @@ def test_a_run_that_was_stopped_goes_on(bundle_dir, images, tmp_path):
     assert rows_in(tmp_path / "rows") == rows_in(tmp_path / "whole")
     again = score_dataset(bundle_dir, images, tmp_path / "rows", device="cpu")
     assert (again.scored, again.images, again.failed) == (0, N + 1, 1)
+
+
+def test_an_actor_that_outlives_its_driver_doubles_no_row(bundle_dir, images, tmp_path):
+    """It ends a part, of other images than those of the next run's parts, during it or later."""
+    out, source = tmp_path / "rows", open_place(images)
+    names = source.images()[0]
+    detector = edgead.Detector(bundle_dir, device="cpu")
+    late = [names[:7], names[7:9]]
+
+    def end_late(done: int, _total: int) -> None:
+        if late and done > 3:
+            score_part(detector, source, open_place(out), late.pop())
+
+    found = score_dataset(bundle_dir, images, out, part=5, progress=end_late, device="cpu")
+    assert not late and (found.images, found.scored, found.failed) == (N + 1, N + 1, 1)
+    score_dataset(bundle_dir, images, tmp_path / "whole", device="cpu")
+    assert rows_in(out) == rows_in(tmp_path / "whole")
+    score_part(detector, source, open_place(out), names[3:9])
+    assert len(rows_in(out)) == N + 1 + 6
+    again = score_dataset(bundle_dir, images, out, device="cpu")
+    assert (again.images, again.scored, again.failed) == (N + 1, 0, 1)
+    assert rows_in(out) == rows_in(tmp_path / "whole")
 
 
 def test_an_image_that_was_mended_is_scored_when_asked_for(

@@ -215,7 +215,7 @@ def test_a_half_method_takes_and_gives_float32_and_stays_close():
      ({"width": 0.01}, "width=0.01 must be at least 0.0625"), ({"pooling": "median"}, "median"),
      ({"top_k": 0.0}, "not a share"), ({"batch_size": 1}, "at least 2"),
      ({"learning_rate": float("inf")}, "learning_rate=inf"), ({"map": "hog"}, "no setting 'map'"),
-     ({"steps": "many"}, "like steps=2000")],
+     ({"steps": "many"}, "like steps=700")],
 )  # fmt: skip
 def test_bad_settings_get_a_sentence(settings, words):
     with pytest.raises(TrainingError, match=words):

@@ -15,7 +15,12 @@ from typing import Any
 import pytest
 
 from edgead.bundle.storage import open_bundle
-from edgead.updating.update import STEPS
+from edgead.signing.ed25519 import new_key
+from edgead.signing.sign import sign
+from edgead.signing.trust import open_trusted, read_trusted_keys
+from edgead.updating.slots import State, opened
+from edgead.updating.sources import FolderSource
+from edgead.updating.update import STEPS, Options, update
 
 KILLING = Path(__file__).with_name("killing.py")
 
@@ -122,6 +127,42 @@ def test_killed_at_every_call_of_the_system(device: Device) -> None:
 def test_killed_at_every_call_of_an_update_that_goes_back(device: Device) -> None:
     calls, names = killed_at_each(device, health=["false"])
     assert calls > 40 and names == {"old", "new"}
+
+
+class SignedAnew(Device):
+    """The bundle that serves is offered with the signatures of another key, named ``new``."""
+
+    new = ""
+
+    def serves(self) -> str:
+        """Whose signatures verify; then the same command brings those that are offered."""
+        signed = open_trusted(self.slots / "current", self.config["keys"])[1]
+        assert signed is not None
+        keys = read_trusted_keys(self.config["keys"])
+        source = FolderSource(Path(self.config["source"]))
+        with opened(self.slots) as slots:
+            assert not update(slots, source, keys, Options({})).updated
+            assert slots.state() == State(counter=9)
+        brought = open_trusted(self.slots / "current", self.config["keys"])[1]
+        assert brought is not None and (brought.by, brought.counter) == (self.new, 9)
+        assert {p.name for p in self.slots.iterdir()} == {"a.edgead", "current", "update.json"}
+        return str(signed.by)
+
+
+def test_killed_at_every_call_of_the_system_while_new_signatures_are_taken(
+    first_slots: Path, tmp_path: Path, versions: dict[str, Path], keys: Path
+) -> None:
+    again, key = tmp_path / "again.edgead", new_key(tmp_path / "next.key")
+    shutil.copytree(versions["old"], again)
+    sign(open_bundle(again), key, 9, again=True)
+    both = tmp_path / "both.keys"
+    both.write_text(f"{keys.read_text()}trust {key.public} next\n")
+    device = SignedAnew(first_slots, tmp_path, again, both)
+    signed = open_trusted(again, both)[1]
+    assert signed is not None
+    device.new = signed.by
+    calls, signers = killed_at_each(device)
+    assert calls > 5 and len(signers) == 2 and device.new in signers
 
 
 def test_an_order_that_loses_a_device_is_found(

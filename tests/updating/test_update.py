@@ -289,6 +289,25 @@ def test_a_first_bundle_on_trial_does_not_keep_the_service_from_starting(
     assert run("--slots", slots, "--confirm")[0] == 0
 
 
+def test_a_first_bundle_on_trial_is_kept_or_replaced(
+    run: Any, keys: Path, versions: Any, tmp_path: Path
+) -> None:
+    """There is nothing to go back to, and what is not healthy need not be confirmed."""
+    slots = tmp_path / "fresh"
+    given = ["--slots", slots, "--trust", keys, "--device", "cpu", "--trial"]
+    code, _, err = run("--from", versions["old"], *given, "--health", "false")
+    assert code == 1 and "stays until the next update" in err
+    code, _, err = run("--slots", slots, "--back")
+    assert code == 1 and "no way back" in err and "--from URL|DIR brings another one" in err
+    code, _, err = run("--from", versions["old"], *given)
+    assert code == 1 and "--confirm keeps it, another bundle replaces it" in err
+    code, _, err = run("--from", versions["older"], *given)  # a counter on trial does not count
+    assert code == 0, err
+    assert open_bundle(slots / "current").manifest.name == "older"
+    code, _, err = run("--from", versions["new"], *given)
+    assert code == 1 and "--confirm or --back first" in err  # now there is a way back
+
+
 def test_a_start_while_an_update_is_at_work(
     bring: Any, run: Any, serves: Any, slots_dir: Path
 ) -> None:
