@@ -47,12 +47,12 @@ def run_dataset(args: argparse.Namespace) -> int:
     console.say(f"wrote  {found.out}/*.parquet, a row for each image")
     if args.json:
         print_json(asdict(found))
-    settings = detector_words(args)
+    options = detector_words(args)
     if found.failed:
-        words = ["edgead", "score", args.engine, images, "--out", args.out, *settings]
+        words = ["edgead", "score", args.engine, images, "--out", args.out, *options]
         console.next(shlex.join([*words, *_ray_words(args), "--retry-errors"]))
     elif found.worst is not None and "://" not in images:
-        words = ["edgead", "score", args.engine, f"{images.rstrip('/')}/{found.worst}", *settings]
+        words = ["edgead", "score", args.engine, f"{images.rstrip('/')}/{found.worst}", *options]
         console.next(shlex.join([*words, "--heatmap", "heatmaps"]))
     else:
         console.next(f"look at {found.out}")
