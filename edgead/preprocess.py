@@ -221,7 +221,7 @@ class Preprocessor:
         params, color, dtype, layout: see :func:`preprocess`.
         bit_depth: of uint16 frames, 9 to 16; None: what ``params`` declares, else 16.
         simd: instruction set, one of ``edgead._cpu.simd_paths()``; the best one when empty.
-        checked: whoever calls has looked for values above the bit depth.
+        checked: the caller has looked for values above the bit depth.
 
     Raises:
         InputError: an unknown color, another dtype or layout, a bit depth out of its range.

@@ -75,7 +75,7 @@ class Comparison:
 class _Stages(Comparison):
     """The three stages and their buffers for one frame or tile.
 
-    ``checked``: whoever calls has looked at the values of the frame.
+    ``checked``: the caller has looked at the values of the frame.
     """
 
     def __init__(

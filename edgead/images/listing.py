@@ -63,7 +63,7 @@ def look_in(folder: str | os.PathLike[str]) -> Listing:
     """The images directly inside a folder, and what else is there.
 
     Frames that edgead saved (evidence, golden frames) are taken only from a folder that holds no
-    other images: whoever names such a folder means them.
+    other images, which then is the folder that is meant.
 
     Args:
         folder: path of the folder.

@@ -111,7 +111,7 @@ class Nv12:
 
 
 def check_color(color: str) -> None:
-    """Raise InputError where colours are not wanted."""
+    """Raise InputError for ``gray``: the frame has colours."""
     if color == "gray":
         raise InputError("the frame is NV12, which has colours, and color is 'gray': give its Y")
 

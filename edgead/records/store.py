@@ -129,7 +129,7 @@ class Records:
         self._rows.put(record)
 
     def lost(self, camera: str, why: str | None) -> None:
-        """That a camera gives no frames is no verdict; see ``Receiver``."""
+        """A camera that gives no frames makes no verdict; see ``Receiver``."""
 
     def hear(self, line: Line, result: Result) -> None:
         """Queue the frame of an alarm, or of one that chance chooses; when too many wait, it is

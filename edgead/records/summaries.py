@@ -64,7 +64,7 @@ def queue(
     Args:
         store: the database.
         camera: None for all.
-        reviewer: whose claims are no obstacle; those of others are.
+        reviewer: a frame that they claimed waits for them; one that another claimed does not wait.
         limit: most ids.
     """
     found = []

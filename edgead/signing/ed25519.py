@@ -40,7 +40,7 @@ def fits(key: bytes, signature: bytes, text: bytes) -> bool:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    # ValueError: bytes that are no point of the curve.
+    # ValueError: bytes that are not a point of the curve.
     with contextlib.suppress(InvalidSignature, ValueError):
         Ed25519PublicKey.from_public_bytes(key).verify(signature, text)
         return True
@@ -113,7 +113,7 @@ def read_key(path: str | os.PathLike[str]) -> PrivateKey:
         path: PEM (PKCS 8) without a passphrase, of ``new_key`` or ``openssl genpkey``.
 
     Raises:
-        InputError: it cannot be read, others than its owner may read it, or it is no such key.
+        InputError: it cannot be read, others than its owner may read it, or it is not a private key.
         MissingExtraError: the package cryptography is not installed.
     """
     check_installed()
@@ -141,8 +141,8 @@ def read_key(path: str | os.PathLike[str]) -> PrivateKey:
             "-out OTHER"
         ) from error
     except ValueError as error:
-        raise InputError(f"--key {name} is no private key; {_EXPECTED}") from error
-    except Exception as error:  # UnsupportedAlgorithm, which is no ValueError
+        raise InputError(f"--key {name} is not a private key; {_EXPECTED}") from error
+    except Exception as error:  # UnsupportedAlgorithm, which is not a ValueError
         raise InputError(f"--key {name} is a key of another kind; {_EXPECTED}") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise InputError(f"--key {name} is a key of another kind; {_EXPECTED}")

@@ -42,7 +42,7 @@ def check_signature(bundle: Bundle, trusted: _cpu.TrustedKeys | None) -> _cpu.Si
 
     Args:
         bundle: an opened one, so that the manifest's digests hold for its files.
-        trusted: of ``read_trusted_keys``; None: whoever signed it, the signatures have to fit.
+        trusted: of ``read_trusted_keys``; None: by any key, but the signatures have to fit.
 
     Returns:
         Who signed it; None for an unsigned bundle, where ``trusted`` is None.

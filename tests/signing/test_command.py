@@ -137,7 +137,7 @@ def test_what_is_no_key(run: Run, bundle_copy: Path, tmp_path: Path) -> None:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    kinds = {"text": (b"secret", "no private key"), "other": (other, "of another kind")}
+    kinds = {"text": (b"secret", "not a private key"), "other": (other, "of another kind")}
     for name, (data, says) in kinds.items():
         (tmp_path / name).write_bytes(data)
         (tmp_path / name).chmod(0o600)
