@@ -64,7 +64,7 @@ def queue(
     Args:
         store: the database.
         camera: None for all.
-        reviewer: a frame that they claimed waits for them; one that another claimed does not wait.
+        reviewer: frames claimed by others are left out.
         limit: most ids.
     """
     found = []

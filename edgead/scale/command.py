@@ -22,7 +22,9 @@ def run_dataset(args: argparse.Namespace) -> int:
     for option in ("heatmap", "digests", "exit_code"):
         if getattr(args, option):
             name = option.replace("_", "-")
-            raise InputError(f"--{name} with --out, which writes rows alone: leave one of the two out")
+            raise InputError(
+                f"--{name} with --out, which writes rows alone: leave one of the two out"
+            )
     (images,) = args.images
     if "://" not in args.out:
         check_outside(args.out, "--out")
