@@ -113,7 +113,7 @@ def read_key(path: str | os.PathLike[str]) -> PrivateKey:
         path: PEM (PKCS 8) without a passphrase, of ``new_key`` or ``openssl genpkey``.
 
     Raises:
-        InputError: it cannot be read, others than its owner may read it, or it is not a private key.
+        InputError: it cannot be read, others may read it too, or it is not a private key.
         MissingExtraError: the package cryptography is not installed.
     """
     check_installed()
