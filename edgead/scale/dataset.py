@@ -180,7 +180,7 @@ def _about(bundle: Bundle, source: Place, settings: dict[str, Any]) -> dict[str,
         "schema": 1,
         "edgead": __version__,
         "bundle_sha256": bundle.sha256,
-        "images": source.given,
+        "images": anywhere(source.given),
         "settings": told,
     }
 

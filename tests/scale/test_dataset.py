@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 
 import fsspec
 import pyarrow
@@ -159,6 +160,19 @@ def test_rows_of_another_bundle_or_setting_are_not_mixed(bundle_dir, tiny, image
     assert rows_in(tmp_path / "rows") == before
     # How many threads change no score: a run may go on with others.
     assert score_dataset(bundle_dir, images, tmp_path / "rows", threads=1).scored == 0
+
+
+def test_a_relative_folder_is_the_one_that_it_was(bundle_dir, images, tmp_path, monkeypatch):
+    """The same words name another folder elsewhere, and other words the same one."""
+    out = tmp_path / "rows"
+    monkeypatch.chdir(images.parent)
+    score_dataset(bundle_dir, images.name, out, device="cpu")
+    assert score_dataset(bundle_dir, f"./{images.name}/", out, device="cpu").scored == 0
+    elsewhere = tmp_path / "elsewhere" / images.name
+    shutil.copytree(images, elsewhere)
+    monkeypatch.chdir(elsewhere.parent)
+    with pytest.raises(InputError, match="images differ"):
+        score_dataset(bundle_dir, images.name, out, device="cpu")
 
 
 def test_two_runs_do_not_write_into_one_folder(bundle_dir, images, tmp_path):
