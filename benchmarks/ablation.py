@@ -114,10 +114,12 @@ def _row(entry: Entry, method: str) -> list[tuple[tuple[str, int], Sequence[str]
     if entry["method"] != method:
         return []
     before = dict(METHODS[method].settings_type.added)  # what older entries do not name
-    settings = {**before, "varied": 0, **entry["settings"]}
+    # How long a cell is trained is told by its command, not by the default of that setting.
+    settings = {**before, "varied": 0, **entry["settings"], "steps": None}
     for number, (change, claim) in enumerate(GRID[method]):
         asked = [
-            full_settings(method, entry["preset"], BASE | more | change) for more in ({}, before)
+            {**full_settings(method, entry["preset"], BASE | more | change), "steps": None}
+            for more in ({}, before)
         ]
         if settings in asked:
             words = [f"`{key}={str(value).lower()}`" for key, value in change.items()]
