@@ -53,7 +53,7 @@ class ARNetSettings(ImageSettings):
     augment: bool = False  # [P] mirrored and shifted images; the paper: True
     optimiser: str = "adamw"  # [P] the steps are few; the paper: sgd [D]
     learning_rate: float = 1e-3  # [P] the paper: 0.1, halved ten times [D]
-    steps: int = 700  # [P] some four minutes on two cores; the paper: 500/T epochs [D]
+    steps: int = 700  # [P] some four minutes of a core; the paper: 500/T epochs [D]
 
     def __post_init__(self) -> None:
         super().__post_init__()

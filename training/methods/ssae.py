@@ -62,7 +62,7 @@ class SSAESettings(ImageSettings):
     top_k: float = 0.001  # [F] or the maximum, which benchmarks/synthetic_defects.py likes less
     batch_size: int = 4  # [D] 4 to 16; more steps in the same minutes
     learning_rate: float = 1e-3  # [P] the steps are few; the paper: 1e-4 [D]
-    steps: int = 1200  # [P] some five minutes on two cores; the paper: 20,000 to 40,000 [D]
+    steps: int = 1200  # [P] some seven minutes of a core; the paper: 20,000 to 40,000 [D]
 
     def __post_init__(self) -> None:
         super().__post_init__()
