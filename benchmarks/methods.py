@@ -4,12 +4,12 @@
     python benchmarks/methods.py DATA --take RUN …    runs that edgead train has made elsewhere
     python benchmarks/methods.py --table              write the tables into docs
 
-DATA holds the data sets, each in a folder of its name. Every run is trained (for its STEPS; with
-another preset than edge for 12 minutes), exported, and measured through the bundle, in float32 on
-the CPU; one seed everywhere first. Beside each is the same run hardly trained, for two steps, and
-both once more with the statistics of ``edgead learn``: --rows names some of them. The figures are
-in the results file after every run; what it holds already is not made again, and a run that was
-stopped goes on from its checkpoint.
+DATA holds the data sets, each in a folder of its name. Every run is trained (for the steps that
+its method's preset edge has; with another preset for 12 minutes), exported, and measured through
+the bundle, in float32 on the CPU; one seed everywhere first. Beside each is the same run hardly
+trained, for two steps, and both once more with the statistics of ``edgead learn``: --rows names
+some of them. The figures are in the results file after every run; what it holds already is not
+made again, and a run that was stopped goes on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -39,11 +39,6 @@ ROWS = {
 }
 """Trained or not, with the statistics or not; the untrained ones first, beside which the others
 are put."""
-
-# How long a run of the preset edge is, where neither --steps nor --minutes is given.
-# Steps, because what a run of so many minutes learns depends on the machine and on what else it
-# does. They are those of the figures in RESULTS: other ones make another entry.
-STEPS = {"redi": 300, "agpnet": 300, "ssae": 1200, "arnet": 700}
 
 # EfficientNet-Lite0 at 256x256, the better of two input normalisations.
 PEERS = {
@@ -86,9 +81,13 @@ def make_jobs(args: argparse.Namespace) -> list[runs.Job]:
 
 
 def usual_bounds(job: runs.Job) -> runs.Bounds:
-    """The bounds of a job for which none are given."""
+    """The bounds of a job for which none are given: the steps of its method's preset edge.
+
+    Steps, because what a run of so many minutes learns depends on the machine and on what else it
+    does.
+    """
     if job.preset == runs.DEFAULT_PRESET:
-        return runs.Bounds(steps=STEPS[job.method])
+        return runs.Bounds(steps=runs.full_settings(job.method, job.preset, {})["steps"])
     return runs.Bounds(minutes=runs.MINUTES)
 
 

@@ -226,7 +226,7 @@ class Slots:
             )
         if self.bundle(slot) is None:
             raise UpdateError(
-                f"{self.folder / slot} is damaged, so there is no way back; {_INSTEAD}"
+                f"{self.folder / slot} is damaged: no way back; {_INSTEAD}"
             )
         serving = self.bundle(self.serving())
         if serving is not None and at_fault:
@@ -260,8 +260,8 @@ def opened(folder: Path, *, make: bool = False) -> Iterator[Slots]:
     """The slots in ``folder``, for this process alone, after ``recover``.
 
     Raises:
-        UpdateError: there is no such folder, another process updates it (InUseError), or it
-            holds something else.
+        UpdateError: the folder is missing, another process updates it (InUseError), or it holds
+            something else.
     """
     try:
         if make:

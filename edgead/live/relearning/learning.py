@@ -97,7 +97,7 @@ def swap(request: Request) -> State:
     """
     with _held(request) as state:
         if state.state != READY:
-            raise RelearningError(f"there is no new bundle to swap in: {_stands(state)}")
+            raise RelearningError(f"no new bundle to swap in: {_stands(state)}")
         old, new = open_bundle(request.bundle), open_bundle(request.place / CANDIDATE)
         if old.sha256 != state.sha256_before:
             raise RelearningError(
