@@ -23,6 +23,7 @@ from pathlib import Path
 
 import runs
 from docs_table import DOCS, NOTES, markdown, mean_and_spread, write_section
+from edgead_training.run_record import full_settings
 from entries import Entry, Results, read_entries
 
 from edgead.cli.main import guard
@@ -87,7 +88,7 @@ def usual_bounds(job: runs.Job) -> runs.Bounds:
     does.
     """
     if job.preset == runs.DEFAULT_PRESET:
-        return runs.Bounds(steps=runs.full_settings(job.method, job.preset, {})["steps"])
+        return runs.Bounds(steps=full_settings(job.method, job.preset, {})["steps"])
     return runs.Bounds(minutes=runs.MINUTES)
 
 

@@ -225,9 +225,7 @@ class Slots:
                 f"{self.folder}: no way back: no bundle served before this one; {_INSTEAD}"
             )
         if self.bundle(slot) is None:
-            raise UpdateError(
-                f"{self.folder / slot} is damaged: no way back; {_INSTEAD}"
-            )
+            raise UpdateError(f"{self.folder / slot} is damaged: no way back; {_INSTEAD}")
         serving = self.bundle(self.serving())
         if serving is not None and at_fault:
             state = replace(state, failed={**state.failed, serving.sha256: why})
