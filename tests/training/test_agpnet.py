@@ -257,7 +257,7 @@ def _errors(method, data):
 
 
 def test_pairs_give_the_error_over_the_mean_error_of_the_training_images():
-    plain, found = _errors(_method(balance=False), _data(5))
+    plain, found = _errors(_method(balance=False, own_level=0.0), _data(5))
     for error, got in zip(plain, found, strict=True):
         want = error / (error.mean(0) + 0.1 * error.mean())
         torch.testing.assert_close(got, want, rtol=0.02, atol=1e-3)
@@ -266,7 +266,8 @@ def test_pairs_give_the_error_over_the_mean_error_of_the_training_images():
 @pytest.mark.parametrize("window", [1, 3, 5])
 def test_without_places_and_balance_the_error_is_as_it_is(window):
     """That of the paper, where the window is one position."""
-    plain, found = _errors(_method(position=False, balance=False, window=window), _data(5))
+    off = {"position": False, "balance": False, "own_level": 0.0}
+    plain, found = _errors(_method(**off, window=window), _data(5))
     for error, got in zip(plain, found, strict=True):
         torch.testing.assert_close(got, error, rtol=1e-3, atol=1e-6)
 

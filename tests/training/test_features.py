@@ -44,7 +44,7 @@ def test_one_image_leaves_the_weights_alike():
 @torch.no_grad()
 def test_pairs_are_weighed_by_the_scores_that_each_alone_gives_to_the_training_images(kind):
     """Taken from the graph itself; ReDi's prompt may then be the image, so its bank is foreign."""
-    small = PLAIN | (REDI if kind is ReDi else {})
+    small = PLAIN | {"own_level": 0.0} | (REDI if kind is ReDi else {})
     torch.manual_seed(0)
     method = kind.from_settings(small, n_train=7).eval()
     images = _images(7)
@@ -86,3 +86,32 @@ def test_without_positions_there_is_one_usual_distance_for_a_pair():
     for k in range(3):
         gain = method.scale.get_buffer(f"gain_{k}")
         assert torch.equal(gain, gain.flatten()[0].expand(gain.shape))
+
+
+@pytest.mark.parametrize(
+    ("power", "expected"),
+    [(0.0, [0.01, 1, 16]), (0.5, [0.01 / 0.5, 1, 16 / 4]), (1.0, [0.01 / 0.25, 1, 1])],
+)
+def test_residuals_are_divided_by_a_power_of_the_level_of_their_own_image(power, expected):
+    """Lengths of .1, 1 and 4 everywhere; the first image counts as one of .5, see QUIET."""
+    scale = FeatureScale((24, 40, 112), [(2, 2)] * 3, [1.0] * 3, own_level=power)
+    residual = torch.tensor([0.1, 1, 4])[:, None, None, None].expand(3, 5, 2, 2)
+    for x, y in scale.emit([residual] * 3, [torch.zeros_like(residual)] * 3):
+        distance = (x - y).square().mean(1)
+        want = torch.tensor(expected)[:, None, None].expand(distance.shape)
+        torch.testing.assert_close(distance, want)
+
+
+def test_an_image_s_level_is_in_units_of_what_is_usual_and_does_not_know_the_weights():
+    """E is 4 on the left and 16 on the right; lengths of 4 and 16 make a level of (2 + 4) / 2."""
+    scale = FeatureScale((24, 40, 112), [(1, 2)] * 3, [1.0] * 3, own_level=0.5)
+    scale.set_expected([torch.tensor([[4.0, 16.0]]) for _ in range(3)])
+    gains = [scale.get_buffer(f"gain_{k}").clone() for k in range(3)]
+    scale.set_weights(torch.tensor([[-1.0, 1.0] * 5, [-2.0, 2.0] * 5, [-4.0, 4.0] * 5]))
+    residual = torch.tensor([4.0, 16.0]).expand(1, 5, 1, 2)
+    for k, (x, y) in enumerate(scale.emit([residual] * 3, [torch.zeros_like(residual)] * 3)):
+        weight = (scale.get_buffer(f"gain_{k}") / gains[k]).square()
+        level = (gains[k].flatten() * torch.tensor([4.0, 16.0])).mean()
+        plain = (residual * gains[k]).square().mean(1)
+        torch.testing.assert_close((x - y).square().mean(1), weight[0] * plain / level)
+    assert abs(weight.flatten()[0] - 1) > 0.1

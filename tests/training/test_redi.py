@@ -164,7 +164,7 @@ def test_foreign_edges_change_a_part_of_some_maps_and_nothing_else():
 
 
 def test_pairs_give_the_distance_of_directed_features_over_what_is_usual_there():
-    method = _method()
+    method = _method(own_level=0.0)
     usual = [torch.rand(side, side) + 0.5 for _, side in SHAPES]
     method.scale.set_expected([2 / (c + 1) * e for (c, _), e in zip(SHAPES, usual, strict=True)])
     x, y = ([_random(1, c, side, side, seed=s) for c, side in SHAPES] for s in (1, 2))

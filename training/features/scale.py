@@ -16,6 +16,7 @@ from edgead.anomaly_map import AnomalyMap, MapParams
 from .networks import drawn, position_gain
 
 PRIOR_IMAGES = 10  # [P]
+QUIET = 0.5  # [P] the least level of an image: one with less residual is not made louder than that
 Compared = tuple[list[Tensor], list[Tensor]]  # reference and reconstructed of some images, by pair
 Pairs = list[tuple[Tensor, Tensor]]  # the same, by pair first
 CACHE_BYTES = 4 << 30  # features of training images beyond this are computed anew in each step
@@ -38,19 +39,23 @@ class FeatureScale(nn.Module):
     ``gain`` is (w / E) ** 0.5 per position of every pair, E the mean squared difference per channel
     that good images have there, w the weight of the pair; ``usual`` is E until it is measured.
     ``smoothed``: how many levels are smoothed, the finest first; all where it is None.
+    ``own_level``: the power of an image's level m that divides its residuals, m the mean of their
+    length over its positions, in units of E ** 0.5; about 1 where the image is a usual one.
     """
 
     def __init__(
         self, channels: tuple[int, ...], sizes: list[tuple[int, int]], usual: list[float],
-        smoothed: int | None = None,
+        smoothed: int | None = None, own_level: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.smoothed, self.count = smoothed, len(sizes)
+        self.smoothed, self.own_level, self.count = smoothed, own_level, len(sizes)
         for k, count in enumerate(channels):
             self.register_buffer(f"mean_{k}", torch.zeros(1, count, 1, 1))
             self.register_buffer(f"std_{k}", torch.ones(1, count, 1, 1))
         for k, (size, error) in enumerate(zip(sizes, usual, strict=True)):
             self.register_buffer(f"gain_{k}", torch.full((1, 1, *size), error**-0.5))
+            if own_level:
+                self.register_buffer(f"weight_{k}", torch.ones(()))
 
     def _each(self, name: str, count: int) -> list[Tensor]:
         return [self.get_buffer(f"{name}_{k}") for k in range(count)]
@@ -65,6 +70,8 @@ class FeatureScale(nn.Module):
         """Take E [h, w] of every pair; a floor keeps quiet positions from shouting."""
         for k, error in enumerate(expected):
             self.get_buffer(f"gain_{k}").copy_(position_gain(error).sqrt())
+            if self.own_level:
+                self.get_buffer(f"weight_{k}").fill_(1)
 
     def set_weights(self, scores: Tensor) -> None:
         """Weigh pairs by 1 / standard deviation of the good images' scores [pairs, N]; mean 1.
@@ -77,6 +84,8 @@ class FeatureScale(nn.Module):
         weight = (drawn(variance, variance.mean(), count, PRIOR_IMAGES) + 1e-12).rsqrt()
         for k, share in enumerate(weight / weight.mean()):
             self.get_buffer(f"gain_{k}").mul_(share.sqrt())
+            if self.own_level:
+                self.get_buffer(f"weight_{k}").fill_(share)
 
     def standardise(self, levels: list[Tensor]) -> list[Tensor]:
         """(F - mean) / std per channel."""
@@ -93,9 +102,16 @@ class FeatureScale(nn.Module):
 
     def emit(self, reference: list[Tensor], reconstructed: list[Tensor]) -> Pairs:
         """Pairs times the gain, float32 also behind a backbone in half."""
-        gains = [gain.float() for gain in self._each("gain", len(reference))]
-        parts = zip(reference, reconstructed, gains, strict=True)
-        return [(x.float() * gain, y.float() * gain) for x, y, gain in parts]
+        found = []
+        for k, (x, y) in enumerate(zip(reference, reconstructed, strict=True)):
+            x, y, gain = x.float(), y.float(), self.get_buffer(f"gain_{k}").float()
+            if self.own_level:
+                weight = self.get_buffer(f"weight_{k}").float()
+                length = (x - y).square().mean(1, keepdim=True).sqrt() * gain
+                level = length.mean((2, 3), keepdim=True) / weight.sqrt()
+                gain = gain * level.clamp_min(QUIET).pow(-self.own_level)
+            found.append((x * gain, y * gain))
+        return found
 
 
 def fit_scale(

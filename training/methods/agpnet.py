@@ -59,7 +59,7 @@ class AGPNetSettings(BackboneSettings):
         "schedule": ("linear", "constant"), "window": (1, 3, 5),
         "placement": ("found", *PLACEMENTS),
     }  # fmt: skip
-    added: ClassVar = {"window": 1, "placement": "aligned"}
+    added: ClassVar = BackboneSettings.added | {"window": 1, "placement": "aligned"}
     least: ClassVar = (
         dict.fromkeys(("common", "width", "heads", "blocks"), 1)
         | {"stride": 8}
@@ -116,6 +116,7 @@ PAPER: dict[str, Any] = {
     "window": 1,  # [F] the plain distance
     "position": False,  # [F] likewise
     "balance": False,  # [F]
+    "own_level": 0.0,  # [F] likewise
     "learning_rate": 1e-4,  # [P] as ViTAD
     "steps": 15000,  # [F, a digest of the paper] 500 epochs, of a category of MVTec AD
 }
@@ -206,7 +207,9 @@ class AGPNet(BackboneMethod):
         rows, columns = self.grid
         self.sizes = [(rows * f, columns * f) for f in self.factors]
         compared = self.sizes if concat else [self.grid]
-        self.scale = FeatureScale(self.backbone.channels, compared, [1.0] * len(compared))
+        self.scale = FeatureScale(
+            self.backbone.channels, compared, [1.0] * len(compared), own_level=settings.own_level
+        )
         self.teacher: Teacher | None = None  # while it trains
         self.clean: CleanFeatures | None = None
 

@@ -29,9 +29,12 @@ class BackboneSettings(MethodSettings):
     removed: ClassVar = {
         "whiten": False, "memory": 0, "memory_share": None, "quiet_border": None
     }  # fmt: skip
+    added: ClassVar = {"own_level": 0.0}
+    shares: ClassVar = ("own_level",)
 
     position: bool = True  # [P] E of each place, the idea of ARNet's E_k, else one of each level
-    balance: bool = True  # [P] weigh the levels by w; without either the distances are as they are
+    balance: bool = True  # [P] weigh the levels by w
+    own_level: float = 0.5  # [P] the power of an image's own level that divides its residuals
     blur_sigma: float = 4.0  # [P] as RD4AD, pixels at 256
     top_k: float = 0.01  # [P] share of the map that the pooling top_k averages
     batch_size: int = 8  # [P] as ViTAD; more steps in the same minutes
@@ -129,11 +132,11 @@ class BackboneMethod(Method):
         Args:
             data: the good images.
             compared: indices [n] of images to (reference, reconstructed) of the levels.
-            position: whether E is that of each place. Without it and without the setting balance
-                the distances stay as they are.
+            position: whether E is that of each place. Without it and without the settings balance
+                and own_level the distances stay as they are.
         """
         balance = self.config.balance
-        if not position and not balance:
+        if not position and not balance and not self.config.own_level:
             return
 
         def each(title: str) -> Iterator[Compared]:

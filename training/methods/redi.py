@@ -57,7 +57,7 @@ class ReDiSettings(BackboneSettings):
 
     choices: ClassVar = {"recover": ("features",), "map": KINDS}
     least: ClassVar = {"bank_size": 1, "width": 1, "self_correlation": 0}
-    shares: ClassVar = ("patches",)
+    shares: ClassVar = (*BackboneSettings.shares, "patches")
 
     recover: str = "features"  # [P]; the paper: image
     size: tuple[int, int] = (256, 256)  # [F]
@@ -134,7 +134,8 @@ class ReDi(BackboneMethod):
         kept = {f"features_{k}": shape for k, shape in enumerate(self.recover.shapes)}
         count, deepest = min(settings.bank_size, n_train), (channels[-1], *self.sizes[-1])
         self.bank = PromptBank(count, deepest, kept)
-        self.scale = FeatureScale(channels, self.sizes, [2 / (count + 1) for count in channels])
+        usual = [2 / (count + 1) for count in channels]
+        self.scale = FeatureScale(channels, self.sizes, usual, own_level=settings.own_level)
         self.good: GoodFeatures | None = None  # while it trains
         mean, std = self.backbone.normalisation()
         self.register_buffer("mean", mean, persistent=False)

@@ -50,7 +50,7 @@ class ImageReDiSettings(BackboneSettings):
 
     choices: ClassVar = {"recover": ("image",), "map": KINDS, "frb": ("light", "heavy", "none")}
     least: ClassVar = {"bank_size": 1, "variants": 1, "widths": 1, "self_correlation": 0}
-    shares: ClassVar = ("patches",)
+    shares: ClassVar = (*BackboneSettings.shares, "patches")
 
     recover: str = "image"  # [F]
     size: tuple[int, int] = (256, 256)  # [F]
@@ -72,6 +72,7 @@ PAPER: dict[str, Any] = {
     "recover": "image",  # [F]
     "position": False,  # [P] the plain cosine, as RD4AD
     "balance": False,  # [P]
+    "own_level": 0.0,  # [P]
     "frb": "heavy",  # [P] as RD4AD
     "widths": [64, 128, 256, 512],  # [P]
     "batch_size": 16,  # [P]
@@ -106,7 +107,8 @@ class ImageReDi(BackboneMethod):
         deepest = (channels[-1], *self.sizes[-1])
         count = min(settings.bank_size, n_train)
         self.bank = PromptBank(count, deepest, {"images": (3, *settings.size)})
-        self.scale = FeatureScale(channels, self.sizes, [2 / count for count in channels])
+        usual = [2 / count for count in channels]
+        self.scale = FeatureScale(channels, self.sizes, usual, own_level=settings.own_level)
         self.cache: FeatureCache | None = None  # while it trains
         mean, std = self.backbone.normalisation()
         self.register_buffer("mean", mean, persistent=False)
