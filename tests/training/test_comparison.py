@@ -88,7 +88,8 @@ def test_the_preset_paper_takes_distances_as_they_are(name):
     """No E and no w: nothing is measured on the good images."""
     paper = METHODS[name].presets["paper"]
     assert paper["position"] is paper["balance"] is False
-    method, before = _concluded(name, position=False, balance=False)
+    assert paper["own_level"] == 0
+    method, before = _concluded(name, position=False, balance=False, own_level=0.0)
     assert all(map(torch.equal, _gains(method), before))
 
 
