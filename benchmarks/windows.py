@@ -101,7 +101,8 @@ def _figures(
 
     params = method.map_params()
     sizes = [(int(x.shape[2]), int(x.shape[3])) for x in good]
-    scale = FeatureScale(method.backbone.channels, sizes, [1.0] * len(sizes))
+    usual, own = [1.0] * len(sizes), method.config.own_level
+    scale = FeatureScale(method.backbone.channels, sizes, usual, own_level=own)
     fit_scale(scale, lambda _: chunks(good), position, params if method.config.balance else None)
     maps, scores = [], []
     for chunk in chunks(seen):

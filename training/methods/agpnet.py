@@ -18,7 +18,8 @@ differ in width and resolution, so they are laid side by side on one grid instea
 With ``position`` a squared error is divided by E, its mean on good images at that position [P, the
 idea of ARNet's E_k]; with ``balance`` each level counts by w, one over the standard deviation of
 the good images' scores on it [P]. The residual that is squared is the mean over a ``window`` of
-positions: grain, which no network foresees, cancels out in it, and a defect does not [P].
+positions: grain, which no network foresees, cancels out in it, and a defect does not [P]. Of each
+image it is divided by a power of its mean length, ``own_level`` [P].
 """
 
 from __future__ import annotations

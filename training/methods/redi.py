@@ -19,7 +19,8 @@ is its finest grain [P]; the cosine is that of ``directed`` features [P]. E is t
 good images on that scale, with ``position`` at that place [P, the idea of ARNet's E_k]; w is one
 over the standard deviation of the good images' scores on that scale [P]. The graph gives
 F / |F| sqrt(C w / 2E), whose mean squared difference is just that: |a - b|^2 = 2 (1 - cos) for unit
-vectors.
+vectors; of each image it is divided by a power of the mean length of its residual, ``own_level``
+[P].
 """
 
 from __future__ import annotations
