@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -144,7 +145,9 @@ def test_from_the_images_to_the_score(parts, deep, tmp_path):
 
     from edgead import Detector
 
-    _train(_options(deep, tmp_path / "run", bit_depth=12))
+    asked = _options(deep, tmp_path / "run", bit_depth=12)
+    # A frame that is 16 times too dark is odd everywhere, of which an image's own level takes half.
+    _train(replace(asked, settings=asked.settings | {"own_level": 0.0}))
     said: list[str] = []
     options = ExportOptions(float16=False)
     bundle = export_run(tmp_path / "run", tmp_path / "x.edgead", options, log=said.append)
