@@ -38,6 +38,7 @@ class FeatureScale(nn.Module):
     ``mean`` and ``std`` are those of the good images' features per channel of every backbone level.
     ``gain`` is (w / E) ** 0.5 per position of every pair, E the mean squared difference per channel
     that good images have there, w the weight of the pair; ``usual`` is E until it is measured.
+    ``weight`` is w, which an image's own level does not count; kept where there is one.
     ``smoothed``: how many levels are smoothed, the finest first; all where it is None.
     ``own_level``: the power of an image's level m that divides its residuals, m the mean of their
     length over its positions, in units of E ** 0.5; about 1 where the image is a usual one.
@@ -54,8 +55,7 @@ class FeatureScale(nn.Module):
             self.register_buffer(f"std_{k}", torch.ones(1, count, 1, 1))
         for k, (size, error) in enumerate(zip(sizes, usual, strict=True)):
             self.register_buffer(f"gain_{k}", torch.full((1, 1, *size), error**-0.5))
-            if own_level:
-                self.register_buffer(f"weight_{k}", torch.ones(()))
+            self.register_buffer(f"weight_{k}", torch.ones(()), persistent=own_level > 0)
 
     def _each(self, name: str, count: int) -> list[Tensor]:
         return [self.get_buffer(f"{name}_{k}") for k in range(count)]
@@ -70,8 +70,7 @@ class FeatureScale(nn.Module):
         """Take E [h, w] of every pair; a floor keeps quiet positions from shouting."""
         for k, error in enumerate(expected):
             self.get_buffer(f"gain_{k}").copy_(position_gain(error).sqrt())
-            if self.own_level:
-                self.get_buffer(f"weight_{k}").fill_(1)
+            self.get_buffer(f"weight_{k}").fill_(1)
 
     def set_weights(self, scores: Tensor) -> None:
         """Weigh pairs by 1 / standard deviation of the good images' scores [pairs, N]; mean 1.
@@ -84,8 +83,7 @@ class FeatureScale(nn.Module):
         weight = (drawn(variance, variance.mean(), count, PRIOR_IMAGES) + 1e-12).rsqrt()
         for k, share in enumerate(weight / weight.mean()):
             self.get_buffer(f"gain_{k}").mul_(share.sqrt())
-            if self.own_level:
-                self.get_buffer(f"weight_{k}").fill_(share)
+            self.get_buffer(f"weight_{k}").fill_(share)
 
     def standardise(self, levels: list[Tensor]) -> list[Tensor]:
         """(F - mean) / std per channel."""
@@ -102,13 +100,13 @@ class FeatureScale(nn.Module):
 
     def emit(self, reference: list[Tensor], reconstructed: list[Tensor]) -> Pairs:
         """Pairs times the gain, float32 also behind a backbone in half."""
+        gains, weights = (self._each(name, len(reference)) for name in ("gain", "weight"))
         found = []
-        for k, (x, y) in enumerate(zip(reference, reconstructed, strict=True)):
-            x, y, gain = x.float(), y.float(), self.get_buffer(f"gain_{k}").float()
+        for x, y, gain, weight in zip(reference, reconstructed, gains, weights, strict=True):
+            x, y, gain = x.float(), y.float(), gain.float()
             if self.own_level:
-                weight = self.get_buffer(f"weight_{k}").float()
                 length = (x - y).square().mean(1, keepdim=True).sqrt() * gain
-                level = length.mean((2, 3), keepdim=True) / weight.sqrt()
+                level = length.mean((2, 3), keepdim=True) / weight.float().sqrt()
                 gain = gain * level.clamp_min(QUIET).pow(-self.own_level)
             found.append((x * gain, y * gain))
         return found
