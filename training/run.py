@@ -161,7 +161,7 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
         DataError: the images moved or changed since.
     """
     path = Path(run_dir)
-    record = run_record.read_record(path)
+    record = run_record.with_own_list(run_record.read_record(path), path)
     if not (path / MODEL_FILE).is_file():
         command = f"edgead train {record['method']} {record['data']['path']} --out {path} --resume"
         raise TrainingError(f"{path} is not finished; resume it: {command}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgead.errors import DataError, TrainingError
-from edgead.files import write_file
+from edgead.files import read_file, write_file
 from edgead.images import ORIENTATION
 from edgead.images.bits import check_bit_depth
 from edgead.tiling import Tiling
@@ -20,7 +20,7 @@ from edgead.tiling import Tiling
 from . import run_backbone, run_division
 from .checkpoint import MODEL_FILE
 from .data import Dataset, Parts, count_parts, open_dataset
-from .data.grouping import absolute, name_of
+from .data.grouping import absolute, is_list, name_of
 from .data.splitting import OF_PARTS
 from .features.backbone import FrozenBackbone
 from .features.choice import BackboneChoice
@@ -229,6 +229,7 @@ def take_up(options: TrainingOptions, progress: Progress = SILENT.progress) -> B
     run_backbone.check_same(options.backbone, record, out)
     if options.textures is not None and "textures" not in data:
         raise TrainingError(f"{out} was begun without --textures; remove the option")
+    data = with_own_list(record, out)["data"]
     options = replace(
         options,
         settings=record["settings"],
@@ -359,9 +360,25 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def write_begun(begun: Begun) -> None:
-    """Write the record of a run, and what it keeps of its backbone."""
-    run_backbone.keep(begun.backbone, begun.options.out)
-    write_record(begun.options.out, begun.record)
+    """Write the record of a run, and what it keeps of its backbone and of the list of parts."""
+    out, group = begun.options.out, begun.options.group
+    run_backbone.keep(begun.backbone, out)
+    if group is not None and is_list(group):
+        write_file(own_list(out, group), read_file(group))
+    write_record(out, begun.record)
+
+
+def own_list(out: Path, group: str) -> Path:
+    """Where a run keeps the list of ``--group``, which may move."""
+    return out / ("parts" + Path(group).suffix)
+
+
+def with_own_list(record: dict[str, Any], out: Path) -> dict[str, Any]:
+    """A finished run's record with the list that the run keeps, where it has one."""
+    group = record["data"].get("group")
+    if group is None or not is_list(group) or not own_list(out, group).is_file():
+        return record
+    return {**record, "data": {**record["data"], "group": str(own_list(out, group).resolve())}}
 
 
 def write_record(out: Path, record: dict[str, Any]) -> None:

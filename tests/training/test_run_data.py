@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from edgead_export.calibration_frames import images_of
 from edgead_training.fit import Bounds, Interrupted
 from edgead_training.methods import METHODS
 from edgead_training.progress import Bar, Reporter
@@ -218,11 +219,15 @@ def test_a_list_of_parts_is_recorded_by_its_path_and_told_by_its_name(parts, tmp
     monkeypatch.chdir("/")
     with pytest.raises(TrainingError, match=r"begun with --group /.*tiles\.csv, not x\(y\)"):
         _train(parts, tmp_path / "run", group="x(y)", resume=True, steps=9)
+    (tmp_path / "tiles.csv").unlink()  # the run has a copy
     run, told = _train(parts, tmp_path / "run", resume=True, steps=9)
     assert "parts  3 to train on, 1 to calibrate with" in told[2]
     held_out = {int(sample.path.stem) // 3 for sample in run.calibration}
     assert len(held_out) == 1 and len(run.calibration) == 3
     assert run.provenance["command"].endswith("--group tiles.csv")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    images = images_of(load_run(tmp_path / "moved", parts), run.calibration)
+    assert {image.part for image in images} == {str(part) for part in held_out}
 
 
 def test_what_is_refused_leaves_no_folder(parts, tmp_path):
