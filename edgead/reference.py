@@ -306,12 +306,15 @@ def signals(
     distances: Sequence[npt.ArrayLike],
     shown: Sequence[npt.ArrayLike | None],
     scored: Sequence[npt.ArrayLike | None],
+    own_levels: tuple[float, float] | None = None,
 ) -> tuple[list[F64], F64]:
     """What the map is told of distances to what was learnt, and the sum for the score.
 
     Args:
         distances: of each memory and whitening, [height, width].
         shown, scored: what each position counts in the map and in the sum; None: nothing.
+        own_levels: the lowest and the highest of good frames, between which others are raised to
+            the highest; None: they stay as they are.
 
     Returns:
         The distances of each that counts in the map, times what they count; the sum.
@@ -326,7 +329,12 @@ def signals(
         for d, w in zip(distances, scored, strict=True)
         if w is not None
     ]
-    return counted, np.sum(terms, axis=0, dtype=np.float64)
+    total: F64 = np.asarray(np.sum(terms, axis=0, dtype=np.float64))
+    if own_levels is None:
+        return counted, total
+    own = np.sqrt(np.sum(counted, axis=0)).mean()
+    factor = own_levels[1] / np.clip(own, *own_levels) if np.isfinite(own) else 1.0
+    return [factor * one for one in counted], np.asarray(factor * total)
 
 
 def principal_components(values: npt.ArrayLike) -> tuple[F64, F64]:

@@ -63,6 +63,14 @@ Whitening read_whitening(const Json& value, const std::string& where) {
   return whitening;
 }
 
+std::pair<double, double> read_own_levels(const std::vector<double>& values) {
+  const bool rise = values.size() == 2 && 1e-20 <= values[0] && values[0] <= values[1];
+  if (rise && values[1] <= 1e20) return {values[0], values[1]};
+  throw bundle_failure(
+      "manifest.own_levels: expected two numbers in rising order, the lowest and the highest "
+      "level, 1e-20 to 1e20");
+}
+
 Golden read_golden(const Json& value, const std::string& where) {
   Object object(value, where);
   Golden golden;
@@ -223,6 +231,7 @@ Manifest from_json(const Json& value) {
     m.memories = read_all(object.list("memories"), object.path("memories"), read_memory);
   if (object.has("whitenings"))
     m.whitenings = read_all(object.list("whitenings"), object.path("whitenings"), read_whitening);
+  if (object.has("own_levels")) m.own_levels = read_own_levels(object.numbers("own_levels"));
   m.map = read_map(object.at("map"), object.path("map"), words);
   for (auto& [precision, file] : object.texts("models")) m.models[precision] = file;
   m.calibration = read_calibration(object.at("calibration"), object.path("calibration"));
@@ -266,9 +275,9 @@ Manifest read_manifest(const std::string& text) {
 std::vector<Signal> Manifest::signals() const {
   std::vector<Signal> found;
   for (const Memory& m : memories)
-    found.push_back({m.features, m.channels, m.size, m.scored.has_value()});
+    found.push_back({m.features, m.channels, m.size, true, m.scored.has_value()});
   for (const Whitening& w : whitenings)
-    found.push_back({w.features, w.channels, w.size, w.scored.has_value()});
+    found.push_back({w.features, w.channels, w.size, w.places.has_value(), w.scored.has_value()});
   return found;
 }
 

@@ -52,8 +52,11 @@ struct Signal {
   std::string features;
   int64_t channels;
   Size size;
-  bool scored;  // whether it counts in the score
+  bool shown, scored;  // whether it counts in the map, in the score
 };
+
+// The lowest and the highest own level of good frames, which others are raised between.
+using OwnLevels = std::optional<std::pair<double, double>>;
 
 struct Golden {
   std::string image, map;
@@ -126,6 +129,7 @@ struct Manifest {
   std::vector<Pair> pairs;
   std::vector<Memory> memories;
   std::vector<Whitening> whitenings;
+  OwnLevels own_levels;
   Map map;
   std::map<std::string, std::string> models;
   Calibration calibration;

@@ -94,6 +94,13 @@ bool whitenings_count(const Manifest& m) {
   return std::all_of(m.whitenings.begin(), m.whitenings.end(), counts);
 }
 
+bool shown_sizes_agree(const Manifest& m) {
+  std::set<Size> sizes;
+  for (const Signal& signal : m.signals())
+    if (signal.shown) sizes.insert(signal.size);
+  return sizes.size() == 1;
+}
+
 bool neighbours_fit(const Manifest& m) {
   const auto fit = [](const Memory& memory) {
     return memory.neighbours >= 1 &&
@@ -127,6 +134,10 @@ void check_signals(const Manifest& m) {
       {"map.distance: expected l1 or l2 with a memory", none || distance != Distance::cosine},
       {"map.distance: expected l1 with a whitening, whose distances are squares as they are",
        m.whitenings.empty() || distance == Distance::l1},
+      {"own_levels: expected with memories or whitenings whose distances in the map have one size",
+       !m.own_levels || shown_sizes_agree(m)},
+      {"own_levels: expected with the distance l1, by which the map is told distances as they are",
+       !m.own_levels || distance == Distance::l1},
   });
 }
 

@@ -13,6 +13,7 @@
 #include "graph_cuda.h"
 #include "nearest_codes.h"
 #include "nv12.h"
+#include "raise.h"
 
 namespace py = pybind11;
 
@@ -107,6 +108,19 @@ void nv12(int32_t height, int32_t width, int64_t stride, int64_t chroma_stride, 
                   reinterpret_cast<void*>(colors), reinterpret_cast<void*>(stream)));
 }
 
+// Addresses of distances [positions] of each signal of a frame, and of the sum [summed], or 0.
+void raise(const std::vector<uintptr_t>& distances, int32_t positions, uintptr_t sum,
+           int32_t summed, float lowest, float highest, uintptr_t stream) {
+  if (distances.size() > kMaxLevels) throw py::value_error("more distances than a map has levels");
+  Raise raise{};
+  raise.positions = positions, raise.summed = summed, raise.lowest = lowest,
+  raise.highest = highest;
+  raise.sum = reinterpret_cast<float*>(sum);
+  for (const uintptr_t one : distances)
+    raise.distance[raise.shown++] = reinterpret_cast<float*>(one);
+  check(raise_cuda(raise, reinterpret_cast<void*>(stream)));
+}
+
 class Nearest {
  public:
   // memory [rows, channels] and scale [channels] (or None) on the host; given: positions, width,
@@ -188,6 +202,8 @@ PYBIND11_MODULE(_cuda, m) {
   m.def("nv12", &nv12, py::arg("height"), py::arg("width"), py::arg("stride"),
         py::arg("chroma_stride"), py::arg("color_space"), py::arg("blue_first"), py::arg("light"),
         py::arg("chroma"), py::arg("colors"), py::arg("stream"));
+  m.def("raise_distances", &raise, py::arg("distances"), py::arg("positions"), py::arg("sum"),
+        py::arg("summed"), py::arg("lowest"), py::arg("highest"), py::arg("stream"));
   py::class_<Preprocess>(m, "Preprocess")
       .def(py::init<const py::kwargs&>())
       .def("run", &Preprocess::run, py::arg("frame"), py::arg("image"), py::arg("stream"));

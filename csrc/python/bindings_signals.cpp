@@ -143,7 +143,7 @@ class ComparedSignals {
 
   // features: of each signal, float32 [1, channels, height, width], C-contiguous.
   void run(const std::vector<py::array_t<float, py::array::c_style>>& features) {
-    const OpenedSignals& opened = signals_.opened();
+    const auto& opened = signals_.opened();
     if (features.size() != opened.size())
       throw py::value_error(std::to_string(features.size()) + " arrays of features, expected " +
                             std::to_string(opened.size()));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "files.h"
+#include "manifest.h"
 #include "nearest.h"
 #include "whiten.h"
 
@@ -67,7 +68,10 @@ class OpenedSignal {
 std::unique_ptr<OpenedSignal> open_memory(ReadMemory memory);
 std::unique_ptr<OpenedSignal> open_whitening(ReadWhitening whitening);
 
-using OpenedSignals = std::vector<std::unique_ptr<const OpenedSignal>>;  // in manifest's order
+struct OpenedSignals {
+  std::vector<std::unique_ptr<const OpenedSignal>> each;  // in manifest's order
+  OwnLevels own_levels;  // between which frames are raised, see raise.h; none: they stay
+};
 // check: is shown each memory before its index is made, and throws where that takes too much.
 std::shared_ptr<const OpenedSignals> open_signals(
     const BundleFiles& bundle, const std::function<void(const ReadMemory&)>& check = {});
@@ -80,7 +84,7 @@ class Signals {
   // features: of each signal. Fills what the pointers below point at.
   void run(const std::vector<const void*>& features);
 
-  const OpenedSignals& opened() const { return *opened_; }
+  const std::vector<std::unique_ptr<const OpenedSignal>>& opened() const { return opened_->each; }
   const std::vector<const void*>& shown() const { return shown_; }  // as the map counts them
   // The sum that the score is pooled from; null: it is pooled from the map.
   const void* scored() const { return scored_.empty() ? nullptr : scored_.data(); }
@@ -91,6 +95,8 @@ class Signals {
     std::unique_ptr<SignalSession> session;
     std::vector<float> distance, counted;
   };
+
+  void raise();  // see raise.h
 
   std::shared_ptr<const OpenedSignals> opened_;
   std::vector<Part> parts_;

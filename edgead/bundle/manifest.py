@@ -48,6 +48,7 @@ _SCHEMA: dict[str, Any] = {
     "pairs": tuple[Pair, ...],
     "memories": tuple[Memory, ...] | None,
     "whitenings": tuple[Whitening, ...] | None,
+    "own_levels": tuple[float, float] | None,
     "map": {key: kind for key, kind in schema(MapParams).items() if key != "weights"},
     "models": Mapping[str, str],
     "calibration": Calibration,
@@ -83,6 +84,9 @@ class Manifest:
         tiling: None, and not in the JSON, when frames are seen whole.
         health: None, and not in the JSON, when no good image was looked at for it.
         memories, whitenings: not in the JSON where there are none.
+        own_levels: the lowest and the highest own level of good frames, the mean over positions
+            of the root of what the map is told, between which distances of others are raised to
+            the highest; None, and not in the JSON: they stay as they are.
         input_name: of the graph's input.
         edgead_version, schema_version: of what wrote it.
 
@@ -107,6 +111,7 @@ class Manifest:
     health: HealthLimits | None = None
     memories: tuple[Memory, ...] = ()
     whitenings: tuple[Whitening, ...] = ()
+    own_levels: tuple[float, float] | None = None
     input_name: str = "image"
     edgead_version: str = __version__
     schema_version: int = 1

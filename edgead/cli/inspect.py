@@ -130,7 +130,13 @@ def _places(manifest: Manifest) -> list[str]:
         f"{' and the '.join(w for w, n in (('map', one.places), ('score', one.scored)) if n)}"
         for one in manifest.whitenings
     ]
-    return lines or ["not used"]
+    lines = lines or ["not used"]
+    if (levels := manifest.own_levels) is not None:
+        lines.append(
+            f"frames are raised to one level, as far as good ones differ: {levels[0]:.4g} to "
+            f"{levels[1]:.4g}"
+        )
+    return lines
 
 
 def _map(bundle: Bundle) -> list[str]:

@@ -6,7 +6,8 @@ is farther than good parts usually are; the greedy choice of ``coreset`` fills t
 is above the largest one, and a map only blurs them: an image whose features are all that near is
 no longer rejected. What is usual at each place takes the added images in too; see ``places``.
 Whether they are accepted is looked at, and if not, the memory covers them more finely, and they
-count for more at their places.
+count for more at their places; at last frames are no longer raised to one level, by which an image
+that is learnt from, and so is quiet, may be rejected for the little that is left.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +179,7 @@ def add_images(
     told = _told(bundle, len(added), options)
     begun = _begun(bundle, models, out, provenance)
     most, full, tried = int(MOST * options.memory), False, list[Addition]()
-    for share, weight in FINER:
+    for raising, (share, weight) in product((True, False), FINER):
         fresh = _cover(far, share * far.usual, most)
         if share == 1 or not places.learnt:  # finer is no need where places may be the reason
             full = len(fresh) >= most
@@ -185,7 +187,7 @@ def add_images(
         about = {**begun.manifest.provenance, "learn": {**told, "kept": len(memory)}}
         draft = replace(begun, manifest=replace(begun.manifest, provenance=about))
         draft = with_files(draft, {MEMORY: npy(memory), **places.files(weight)})
-        draft = calibrated(draft, calibration, rate, options, progress)
+        draft = calibrated(draft, calibration, rate, options, progress, raising=raising)
         title = "scores of the added images"
         scores = scores_of(draft, added, progress, title, options.threads, options.device)
         rejected = scores > limit_of(draft)

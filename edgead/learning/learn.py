@@ -31,6 +31,7 @@ from edgead.learning.engines import learning_engine, qualify_on
 from edgead.learning.features import Held, features_of, most_images, named
 from edgead.learning.golden import golden_files, with_defect
 from edgead.learning.good_image import GoodImage, counted, parts_shown
+from edgead.learning.own_level import raised, unraised
 from edgead.learning.placement import PLACEMENTS, UNKNOWN, Placement
 from edgead.learning.progress import Progress, silent
 from edgead.learning.scoring import Scorer
@@ -314,18 +315,26 @@ def calibrated(
     rate: float,
     options: LearnOptions,
     progress: Progress,
+    *,
+    raising: bool = True,
 ) -> Draft:
-    """With scores, tolerance, golden frames and health limits of the calibration images."""
+    """With scores, tolerance, golden frames and health limits of the calibration images.
+
+    ``raising``: whether frames are raised between the own levels of these.
+    """
+    draft, shares = unraised(draft), np.ones(len(calibration))
+    if raising:
+        draft, shares = raised(draft, calibration, progress, options.threads, options.device)
     run = Scorer(draft, options.threads, options.device)
     observations = Observations(options.bit_depth)
     scores, peaks, show = [], [], progress("scores of the calibration images")
-    for done, image in enumerate(calibration, 1):
+    for done, (image, share) in enumerate(zip(calibration, shares, strict=True), 1):
         frame = image.read()
         observations.add(frame)
         with named(image):
             values, score = run(frame)
-        scores.append(score)
-        peaks.append(float(values.max()))
+        scores.append(score * share)
+        peaks.append(float(values.max()) * share)
         show(done, len(calibration))
     health, reference = observations.limits()
     shown = with_defect(

@@ -265,7 +265,11 @@ def _judged(
             f"int8 costs too much: {'; '.join(over)}. Nothing was written; learn from more images, "
             "or leave int8 out (--precision)"
         )
-    own = OwnCalibration(tuple(beside.scores[:, 1].tolist()), beside.peaks, ties)
+    exact, coarse = beside.scores.T  # float32 as it was measured; int8 is raised as that was
+    shares = np.divide(held.scores, exact, out=np.ones(len(exact)), where=exact > 0)
+    own = OwnCalibration(
+        tuple((coarse * shares).tolist()), tuple((np.array(beside.peaks) * shares).tolist()), ties
+    )
     tolerance = Tolerance(bounds.margin * gap, bounds.margin * map_gap)
     learnt = {**draft.manifest.provenance.get("learn", {}), "int8": asdict(cost)}
     manifest = replace(

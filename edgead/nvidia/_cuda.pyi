@@ -137,6 +137,16 @@ class Nearest:
         stream: int,
     ) -> None: ...
 
+def raise_distances(
+    distances: list[int],
+    positions: int,
+    sum: int,
+    summed: int,
+    lowest: float,
+    highest: float,
+    stream: int,
+) -> None: ...
+
 class Whiten:
     def __init__(
         self,

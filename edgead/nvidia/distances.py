@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,10 +63,19 @@ class DeviceDistances:
         held: in the order of the manifest: memories, then whitenings.
         memory: of the device.
         stream: that all is enqueued on.
+        cuda: the module of the kernels.
+        own_levels: of the manifest.
     """
 
-    def __init__(self, held: Held, memory: Memory, stream: Stream) -> None:
-        self._held, self._stream = held, stream
+    def __init__(
+        self,
+        held: Held,
+        memory: Memory,
+        stream: Stream,
+        cuda: Any,
+        own_levels: tuple[float, float] | None,
+    ) -> None:
+        self._held, self._stream, self._cuda, self._own_levels = held, stream, cuda, own_levels
         sizes = [4 * math.prod(one.entry.size) for one in held if one.shown]
         self._distances = [memory.allocate(size) for size in sizes]
         self._zeros = [upload(np.zeros(size, np.uint8), memory, stream) for size in sizes]
@@ -99,6 +108,16 @@ class DeviceDistances:
             distance = next(distances).address if one.shown else 0
             one.enqueue(at, distance, total, add, workspace, self._stream.handle)
             add = add or one.scored is not None
+        if self._own_levels is not None:
+            shown = [distance.address for distance in self._distances]
+            self._cuda.raise_distances(
+                shown,
+                math.prod(next(one.entry.size for one in self._held if one.shown)),
+                total,
+                next((math.prod(one.entry.size) for one in self._held if one.entry.scored), 0),
+                *self._own_levels,
+                self._stream.handle,
+            )
 
     def download(self) -> list[tuple[F32, F32]]:
         """Enqueue copies of the pairs to the host."""

@@ -51,7 +51,7 @@ class DeviceStages:
                 for one in maps
             ]
             self._maps = [memory.allocate(self._map_bytes) for _ in maps]
-            self._distances = DeviceDistances(held, memory, stream)
+            self._distances = DeviceDistances(held, memory, stream, cuda, manifest.own_levels)
             self._score = Shared(memory, 4)
         except BaseException:
             self.close()

@@ -108,6 +108,7 @@ def with_method(draft: Draft, graph: JoinedGraph, model: bytes) -> Draft:
         method=f"{graph.name} with {manifest.method}",
         whitenings=(*manifest.whitenings, entry),
         map=replace(manifest.map, weights=(*manifest.map.weights, 1.0)),
+        own_levels=None,  # they are found anew, with the method
     )
     files |= {SCORED: even} if scored else {}
     files[manifest.models["float32"]] = model

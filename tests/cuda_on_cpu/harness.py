@@ -29,7 +29,8 @@ FLAGS = (
     *("-ffp-contract=off", "-fno-strict-aliasing"),
 )
 KERNELS = tuple(
-    CSRC / f"{name}_cuda.cu" for name in ("anomaly_map", "preprocess", "nearest", "whiten", "nv12")
+    CSRC / f"{name}_cuda.cu"
+    for name in ("anomaly_map", "preprocess", "nearest", "whiten", "nv12", "raise")
 )
 HOST = (
     *(CSRC / f"{name}.cpp" for name in ("anomaly_map", "preprocess", "nearest", "nearest_codes")),
@@ -348,6 +349,20 @@ def nv12_case(
         data += _integers(plane.ctypes.data - whole.ctypes.data)
     data += b"".join(_array(whole, shift) for whole in wholes)
     return Case(data, (((*light.shape, 4), np.dtype(np.uint8)),))
+
+
+def raise_case(
+    distances: Sequence[np.ndarray],
+    total: np.ndarray | None,
+    own_levels: tuple[float, float],
+    shift: int = 0,
+) -> Case:
+    """Distances [positions] of each signal and the sum [summed], which are written over."""
+    data = _integers(5, len(distances), len(distances[0])) + struct.pack("<2d", *own_levels)
+    arrays = [*distances, *([] if total is None else [total])]
+    data += b"".join(_array(one, shift) for one in distances)
+    data += _array(np.zeros(0, np.float32) if total is None else total, shift)
+    return Case(data, tuple((one.shape, np.dtype(np.float32)) for one in arrays))
 
 
 def _integers(*values: int) -> bytes:

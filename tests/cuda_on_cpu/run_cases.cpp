@@ -4,6 +4,7 @@
 // of a case has memory of its own, exactly as large as it must be, and starts as NaN.
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <vector>
 
 #include "anomaly_map.h"
@@ -15,6 +16,7 @@
 #include "nearest_codes.h"
 #include "nv12.h"
 #include "preprocess.h"
+#include "raise.h"
 #include "watch.h"
 #include "whiten.h"
 
@@ -253,6 +255,22 @@ void run_nv12(Cases& cases) {
   cases.write(colors);
 }
 
+void run_raise(Cases& cases) {
+  Raise p{};
+  p.shown = cases.integer(), p.positions = cases.integer();
+  p.lowest = static_cast<float>(cases.real()), p.highest = static_cast<float>(cases.real());
+  std::vector<std::unique_ptr<Memory>> held;
+  const auto floats = [&](const char* name) {
+    held.emplace_back(new Memory(cases.array(name)));
+    return or_null<float>(*held.back());
+  };
+  for (int32_t k = 0; k < p.shown; ++k) p.distance[k] = floats("distance");
+  p.sum = floats("sum");
+  p.summed = static_cast<int32_t>(held.back()->bytes() / sizeof(float));
+  check(raise_cuda(p, nullptr));
+  for (const auto& one : held) cases.write(*one);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -261,8 +279,8 @@ int main(int argc, char** argv) {
   cuda_on_cpu::set_seed(std::atoi(argv[3]));
 #endif
   Cases cases(argv[1], argv[2]);
-  void (*const kernels[])(Cases&) = {run_preprocess, run_anomaly_map, run_nearest, run_whiten,
-                                     run_nv12};
+  void (*const kernels[])(Cases&) = {run_preprocess, run_anomaly_map, run_nearest,
+                                     run_whiten,     run_nv12,        run_raise};
   while (cases.more()) kernels[cases.integer()](cases);
   return 0;
 }

@@ -234,20 +234,22 @@ def test_the_map_is_that_of_the_statistics_and_the_methods_distance(with_agpnet:
         result = detector.score(frame(20))
     with torch.no_grad():
         features, root = (x.double().numpy() for x in graph.graph(image_of(20, graph)))
-    pairs = [(root**2 * bundle.read_array(entry.places), np.zeros_like(root))]
+    told = [root[0, 0] ** 2 * bundle.read_array(entry.places)]
     (memory,), others = manifest.memories, manifest.whitenings[:-1]
     shares = 1.0 if memory.shares is None else bundle.read_array(memory.shares)
     kept = bundle.read_array(memory.file).astype(np.float64)
     rows = (features[0] * shares).reshape(memory.channels, -1).T
     far = ((rows[:, None] - kept[None]) ** 2).mean(2).min(1).reshape(GRID)
-    pairs.append(((far * bundle.read_array(memory.places))[None, None], np.zeros_like(root)))
+    told.append(far * bundle.read_array(memory.places))
     for one in others:
         if one.places is not None:
             part = features[:, one.first : one.first + one.count]
             mean, factors = (bundle.read_array(name) for name in (one.mean, one.factors))
             white = reference.whiten(part, mean, factors, one.side)
-            counts = bundle.read_array(one.places)
-            pairs.append(((white * counts)[:, None], np.zeros_like(root)))
+            told.append(white[0] * bundle.read_array(one.places))
+    ones, none = [np.ones(GRID)] * len(told), [None] * len(told)
+    told, _ = reference.signals(told, ones, none, manifest.own_levels)
+    pairs = [(far[None, None], np.zeros_like(root)) for far in told]
     expected = reference.anomaly_map(pairs, manifest.map)[0][0]
     np.testing.assert_allclose(result.map, expected, rtol=0, atol=1e-3 * expected.max())
 

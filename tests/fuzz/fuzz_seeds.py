@@ -94,6 +94,7 @@ def with_signals() -> tuple[dict[str, Any], dict[str, bytes]]:
         {**whitening, "side": 3, "centre": "centre.npy", "places": "places.npy"},
         {**whitening, "side": 3, "scored": "places.npy"},
     ]
+    manifest["own_levels"] = [0.25, 0.5]
     manifest["golden"][0]["scored"] = "golden/0.npy"
     manifest["map"] |= {"pooling": "top_k", "fusion": "product", "distance": "l1"}
     manifest["ignore"] = {

@@ -186,7 +186,9 @@ class OnDevice:
                 bundle.manifest.whitenings, read_whitenings(bundle), self.kernels, self.memory
             ),
         )
-        found = DeviceDistances(held, self.memory, self.stream)
+        found = DeviceDistances(
+            held, self.memory, self.stream, self.kernels, bundle.manifest.own_levels
+        )
         blocks = {name: self.up(one) for name, one in features.items()}
         for _ in range(2):  # the sum begins anew
             found.enqueue([blocks[one.entry.features].address for one in held])

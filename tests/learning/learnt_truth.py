@@ -27,19 +27,23 @@ def features_of(bundle: Bundle, frame: np.ndarray) -> np.ndarray:
 def truth(bundle: Bundle, frame: np.ndarray) -> tuple[np.ndarray, float]:
     """Map and score."""
     manifest, features = bundle.manifest, features_of(bundle, frame)
-    shown, scored = [], []
+    distances = []
     for entry in manifest.memories:
         shares = 1.0 if entry.shares is None else array_in(bundle, entry.shares).astype(float)
         memory = array_in(bundle, entry.file).astype(np.float64)
         far = reference.nearest(features * shares, memory)[0] / entry.channels
-        _count(bundle, entry, far, shown, scored)
-    for entry in manifest.whitenings:
-        _count(bundle, entry, whitened(bundle, entry, features[0]), shown, scored)
-    pairs = [(far[None, None], 0 * far[None, None]) for far in shown]
+        distances.append(far)
+    distances += [whitened(bundle, entry, features[0]) for entry in manifest.whitenings]
+    shown, scored = (
+        [None if name is None else array_in(bundle, name) for name in names]
+        for names in zip(*((one.places, one.scored) for one in manifest.signals()), strict=True)
+    )
+    counted, total = reference.signals(distances, shown, scored, manifest.own_levels)
+    pairs = [(far[None, None], 0 * far[None, None]) for far in counted]
     maps, scores = reference.anomaly_map(pairs, manifest.map)
-    if scored:
+    if manifest.scored_size() is not None:
         alone = replace(manifest.map, weights=(1.0,))
-        total = np.sum(scored, axis=0)[None, None]
+        total = total[None, None]
         _, scores = reference.anomaly_map([(total, 0 * total)], alone)
     return maps[0], float(scores[0])
 
@@ -59,9 +63,3 @@ def whitened(bundle: Bundle, entry, features: np.ndarray) -> np.ndarray:
             factor = factors[y // entry.side * columns + x // entry.side]
             found[y, x] = np.mean((factor @ (value - mean[:, y, x])) ** 2)
     return found
-
-
-def _count(bundle, entry, far, shown, scored) -> None:
-    for name, into in ((entry.places, shown), (entry.scored, scored)):
-        if name is not None:
-            into.append(far * array_in(bundle, name))

@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 from compiled_kernels import programs
 from harness import HERE as SIMULATION
-from harness import anomaly_map_case, nearest_case, nv12_case, preprocess_case, whiten_case
+from harness import (
+    anomaly_map_case,
+    nearest_case,
+    nv12_case,
+    preprocess_case,
+    raise_case,
+    whiten_case,
+)
 
 from edgead import reference
 
@@ -31,8 +38,8 @@ def cases_of(name: str) -> ModuleType:
     return module
 
 
-implementations, nearest, nv12, whiten = map(
-    cases_of, ("test_implementations", "test_nearest", "test_nv12", "test_whiten")
+implementations, nearest, nv12, raising, whiten = map(
+    cases_of, ("test_implementations", "test_nearest", "test_nv12", "test_raise", "test_whiten")
 )
 
 
@@ -91,6 +98,13 @@ def test_nv12_is_exact(device, all_of, tmp_path):
     for given in nv12.inputs():
         assert nv12.is_right([device.run(nv12_case(**given), tmp_path)], [given])
     assert all_of("nv12_cuda")
+
+
+def test_raise_follows_float64(device, all_of, tmp_path):
+    for given in raising.inputs():
+        found = device.run(raise_case(**given), tmp_path)
+        assert raising.is_right([found], [given])
+    assert all_of("raise_cuda")
 
 
 def test_whiten_follows_float64(device, all_of, tmp_path):

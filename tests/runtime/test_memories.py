@@ -155,9 +155,14 @@ def drawn(seed: int, remembering: Any) -> tuple[Draft, dict[str, np.ndarray]]:
     return Draft(Path("x.edgead"), manifest, "", files), arrays
 
 
+@pytest.mark.parametrize("own_levels", [None, (1e-3, 1e-2), (0.2, 30.0), (20.0, 30.0)])
 @pytest.mark.parametrize("seed", range(12))
-def test_distances_and_their_sum_are_those_of_float64(seed: int, remembering: Any) -> None:
+def test_distances_and_their_sum_are_those_of_float64(
+    seed: int, own_levels: tuple[float, float] | None, remembering: Any
+) -> None:
+    """Frames as they are; above all good ones, between them, and below."""
     draft, arrays = drawn(seed, remembering)
+    draft = replace(draft, manifest=replace(draft.manifest, own_levels=own_levels))
     (memory,), (whitening,) = draft.manifest.memories, draft.manifest.whitenings
     rng = np.random.default_rng(seed + 100)
     features = rng.standard_normal((1, memory.channels, *memory.size)).astype(np.float32)
@@ -175,7 +180,7 @@ def test_distances_and_their_sum_are_those_of_float64(seed: int, remembering: An
         [None if name is None else arrays[name] for name in names]
         for names in ((memory.places, whitening.places), (memory.scored, whitening.scored))
     )
-    counted, total = reference.signals(far, shown, scored)
+    counted, total = reference.signals(far, shown, scored, own_levels)
     assert len(signals.pairs) == len(counted) == len(draft.manifest.map.weights)
     for (found, zeros), expected in zip(signals.pairs, counted, strict=True):
         np.testing.assert_allclose(found[0, 0], expected, rtol=1e-4, atol=1e-6)
@@ -185,6 +190,42 @@ def test_distances_and_their_sum_are_those_of_float64(seed: int, remembering: An
     before = signals.scored[0].copy()
     signals.run([features, features])
     np.testing.assert_array_equal(signals.scored[0], before)  # the sum begins anew
+
+
+def test_a_quiet_frame_is_raised_by_what_its_roots_lack(remembering: Any) -> None:
+    """By hand: one signal, distances 1 and 9, so the level is 2; good frames had 1 to 8."""
+    entry = replace(ENTRY, channels=1, size=(1, 2), neighbours=1, weight=1.0)
+    files = {"memory.npy": npy(np.zeros((1, 1), np.float32))}
+    files["places.npy"] = npy(np.ones((1, 2), np.float32))
+    features = np.array([1, 3], np.float32).reshape(1, 1, 1, 2)
+    manifest = replace(remembering(entry, "l1"), own_levels=(1.0, 8.0))
+    signals = Signals(open_signals(Draft(Path("x.edgead"), manifest, "", files)))
+    for scale, expected in ((1, (4, 36)), (2, (8, 72)), (4, (16, 144)), (8, (64, 576)),
+                            (0.25, (0.5, 4.5))):  # fmt: skip
+        signals.run([np.float32(scale) * features])
+        np.testing.assert_allclose(signals.pairs[0][0].ravel(), expected, rtol=1e-6)
+    features[0, 0, 0, 0] = np.nan
+    signals.run([features])
+    np.testing.assert_array_equal(signals.pairs[0][0].ravel(), (np.nan, 9))
+
+
+@pytest.mark.parametrize("own_levels", [(0.0, 1.0), (2.0, 1.0), (-1.0, 1.0), (1e-30, 1.0),
+                                        (1.0, 1e30), (1.0,)])  # fmt: skip
+def test_levels_that_no_good_frames_have_are_refused(own_levels: Any, remembering: Any) -> None:
+    with pytest.raises(BundleError, match=r"manifest.own_levels: expected two numbers in rising"):
+        replace(remembering(ENTRY, "l1"), own_levels=own_levels).core  # noqa: B018
+
+
+def test_levels_need_distances_of_one_size_as_they_are(tiny: Any, remembering: Any) -> None:
+    with pytest.raises(BundleError, match="own_levels: expected with the distance l1"):
+        replace(remembering(ENTRY, "l2"), own_levels=(1.0, 2.0))
+    with pytest.raises(BundleError, match="own_levels: expected with memories or whitenings"):
+        replace(tiny.manifest, own_levels=(1.0, 2.0))
+    other = replace(ENTRY, features="other", size=(2, 2))
+    manifest = remembering(ENTRY, "l1")
+    params = replace(manifest.map, weights=(ENTRY.weight, ENTRY.weight))
+    with pytest.raises(BundleError, match="distances in the map have one size"):
+        replace(manifest, memories=(ENTRY, other), map=params, own_levels=(1.0, 2.0))
 
 
 def test_what_is_read_is_what_the_files_hold(remembering: Any) -> None:

@@ -114,20 +114,33 @@ std::shared_ptr<const HeldSignals> hold_signals(const BundleFiles& bundle, const
   for (const Memory& memory : bundle.manifest().memories) {
     const ReadMemory read = read_memory(bundle, memory);
     check_fits(read, device);
-    held->push_back(std::make_unique<HeldMemory>(read));
+    held->each.push_back(std::make_unique<HeldMemory>(read));
   }
   for (const Whitening& whitening : bundle.manifest().whitenings)
-    held->push_back(std::make_unique<HeldWhitening>(read_whitening(bundle, whitening)));
+    held->each.push_back(std::make_unique<HeldWhitening>(read_whitening(bundle, whitening)));
+  held->own_levels = bundle.manifest().own_levels;
   return held;
 }
 
 DeviceDistances::DeviceDistances(std::shared_ptr<const HeldSignals> held) : held_(std::move(held)) {
   size_t most = 0, workspace = 0;
-  for (const auto& one : *held_) {
+  for (const auto& one : held_->each) {
     distances_.push_back(one->shown ? zeros_of(one->positions) : nullptr);
-    if (one->scored && !sum_) sum_ = zeros_of(one->positions);
+    if (one->shown) {
+      raise_.positions = static_cast<int32_t>(one->positions);
+      raise_.distance[raise_.shown++] = static_cast<float*>(distances_.back()->data());
+    }
+    if (one->scored && !sum_) {
+      sum_ = zeros_of(one->positions);
+      raise_.sum = static_cast<float*>(sum_->data());
+      raise_.summed = static_cast<int32_t>(one->positions);
+    }
     most = std::max(most, one->positions);
     workspace = std::max(workspace, one->workspace_bytes);
+  }
+  if (held_->own_levels) {
+    raise_.lowest = static_cast<float>(held_->own_levels->first);
+    raise_.highest = static_cast<float>(held_->own_levels->second);
   }
   if (most > 0) zeros_ = zeros_of(most);
   if (workspace > 0) workspace_ = std::make_unique<Buffer>(workspace);
@@ -136,14 +149,15 @@ DeviceDistances::DeviceDistances(std::shared_ptr<const HeldSignals> held) : held
 void DeviceDistances::enqueue(const std::vector<const void*>& features,
                               const Stream& stream) const {
   bool add = false;
-  for (size_t i = 0; i < held_->size(); ++i) {
-    const HeldSignal& one = *(*held_)[i];
+  for (size_t i = 0; i < held_->each.size(); ++i) {
+    const HeldSignal& one = *held_->each[i];
     float* distance = distances_[i] ? static_cast<float*>(distances_[i]->data()) : nullptr;
     float* sum = sum_ ? static_cast<float*>(sum_->data()) : nullptr;
     void* workspace = workspace_ ? workspace_->data() : nullptr;
     one.enqueue(features[i], distance, sum, add, workspace, stream);
     add = add || one.scored;
   }
+  if (held_->own_levels) check(raise_cuda(raise_, stream.get()));
 }
 
 std::vector<const void*> DeviceDistances::shown() const {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "device.h"
+#include "raise.h"
 #include "signals.h"
 
 namespace edgead {
@@ -23,7 +24,10 @@ class HeldSignal {
   bool shown = false, scored = false;
 };
 
-using HeldSignals = std::vector<std::unique_ptr<const HeldSignal>>;  // in manifest's order
+struct HeldSignals {
+  std::vector<std::unique_ptr<const HeldSignal>> each;  // in manifest's order
+  OwnLevels own_levels;                                 // as in OpenedSignals
+};
 
 // Inside of Device::run. Failure (device): more than is free; says how many features fit.
 std::shared_ptr<const HeldSignals> hold_signals(const BundleFiles& bundle, const Device& device);
@@ -44,6 +48,7 @@ class DeviceDistances {
   std::shared_ptr<const HeldSignals> held_;
   std::vector<std::unique_ptr<Buffer>> distances_;  // null: not shown
   std::unique_ptr<Buffer> sum_, zeros_, workspace_;
+  Raise raise_{};
 };
 
 }  // namespace edgead

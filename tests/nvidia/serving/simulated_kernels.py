@@ -356,6 +356,23 @@ def _nv12(
     device.enqueue(stream, Op("nv12", run, tuple(touches)))
 
 
+def _raise_distances(
+    device: Device, distances: list[int], positions: int, sum: int, summed: int, lowest: float,
+    highest: float, stream: int,
+) -> None:  # fmt: skip
+    """edgead.nvidia._cuda.raise_distances"""
+    device.call("raise_distances", (distances, sum, lowest, highest, stream))
+    spans = [(at, 4 * positions) for at in distances] + ([(sum, 4 * summed)] if sum else [])
+
+    def run() -> None:
+        arrays = [device.bytes_at(at, size).view(np.float32) for at, size in spans]
+        own = np.sqrt(np.sum(arrays[: len(distances)], axis=0)).mean(dtype=np.float64)
+        for array in arrays if np.isfinite(own) else ():
+            array *= np.float32(highest / np.clip(own, lowest, highest))
+
+    device.enqueue(stream, Op("raise_distances", run, tuple((*one, True) for one in spans)))
+
+
 def kernels_module(
     device: Device, twins: dict[str, Callable[..., Any]] | None = None
 ) -> ModuleType:
@@ -367,6 +384,7 @@ def kernels_module(
         "edgead.nvidia._cuda",
         ARCHITECTURES="sm_87 (simulated)",
         nv12=partial(_nv12, device),
+        raise_distances=partial(_raise_distances, device),
         status=lambda: (0, device.name) if device.count else (100, "no CUDA-capable device"),
         available=lambda: device.count > 0,
         place_of=lambda address, integrated: _place_of(device, address, integrated),

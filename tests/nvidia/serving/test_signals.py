@@ -114,7 +114,7 @@ def test_a_blend_of_a_memory(
     learnt = learnt_as[LOOSE]
     memory = replace(learnt.manifest.memories[0], neighbours=3, temperature=0.4)
     params = replace(learnt.manifest.map, distance=distance)
-    manifest = replace(learnt.manifest, memories=(memory,), map=params)
+    manifest = replace(learnt.manifest, memories=(memory,), map=params, own_levels=None)
     files = {name: learnt.read(name) for name in learnt.manifest.files}
     bundle = write_bundle(tmp_path / "blend.edgead", manifest, files)
     outputs = [
