@@ -88,6 +88,8 @@ CASES = [
     (flag("setp.eq.b32 %p0, %r0, -1"), "%r7", {"%r0": M1}, 1),
     (flag("setp.lt.s64 %p0, %l0, 1"), "%r7", {"%l0": 2**64 - 1}, 1),
     (flag("setp.eq.f32 %p0, %f0, 0f00000000"), "%r7", {"%f0": 0x80000000}, 1),
+    (flag("setp.gt.f32 %p0, %f0, 0f3F800000"), "%r7", {"%f0": 0x40000000}, 1),
+    (flag("setp.gt.f32 %p0, %f0, 0f3F800000"), "%r7", {"%f0": 0x7FC00000}, 0),
     (flag("setp.ge.f32 %p0, %f0, %f0"), "%r7", {"%f0": NAN}, 0),
     (flag("setp.eq.b32 %p0, %r0, 1; setp.eq.b32 %p1, %r0, 1; xor.pred %p0, %p0, %p1"), "%r7",
      {"%r0": 1}, 0),

@@ -15,6 +15,7 @@ from harness import (
     nearest_case,
     nv12_case,
     preprocess_case,
+    raise_case,
     whiten_case,
 )
 from interpreter.text import PtxError
@@ -73,6 +74,27 @@ BUGS = [
         RACE,
         "  __syncthreads();  // no thread reads what was there\n",
         "",
+    ),
+    Bug(
+        "missing barrier before the sums of the warps",
+        "raise_cuda.cu",
+        RACE,
+        "  __syncthreads();\n",
+        "",
+    ),
+    Bug(
+        "a position too many",
+        "raise_cuda.cu",
+        BOUNDS.format("global"),
+        "i < raise.summed",
+        "i <= raise.summed",
+    ),
+    Bug(
+        "the level of the first signal alone",
+        "raise_cuda.cu",
+        "",
+        "sum += raise.distance[k][i]",
+        "sum += raise.distance[0][i]",
     ),
     Bug(
         "missing barrier in preprocess",
@@ -174,6 +196,10 @@ def small():
     queries[0, :, 2, 3] = memory[-1]
     features, mean, factors = normal(1, 20, 5, 8), normal(20, 5, 8), normal(4, 20, 20)
     how = {"channel_normal": True}
+    far, total = [np.square(normal(300)) for _ in range(2)], np.square(normal(256))
+    ones, none = [np.ones(300)] * 2, [None, None]
+    raised, _ = reference.signals(far, ones, none, (0.1, 9.0))
+    sum_ = total * (raised[0][0] / far[0][0])
     light, chroma = (rng.integers(0, 256, (rows, 10), np.uint8) for rows in (6, 3))
     colors = np.zeros((6, 10, 4), np.uint8)
     colors[:, :, :3] = reference.nv12(light, chroma, 2)
@@ -188,6 +214,7 @@ def small():
             nearest_case(queries, memory),
             [reference.nearest(queries, memory, (1.0,), None)],
         ),
+        "raise_cuda.cu": (raise_case(far, total, (0.1, 9.0)), [*raised, sum_]),
         "whiten_cuda.cu": (
             whiten_case(features, mean, factors, 4, **how),
             [reference.whiten(features, mean, factors, side=4, **how)],
