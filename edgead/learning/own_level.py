@@ -65,9 +65,9 @@ def raised(
 def as_new(levels: F64, parts: Sequence[int]) -> F64:
     """What the scores of images are multiplied by, to be as if their part were new: [n].
 
-    A new part does not move the highest level, and one that is above it is not brought down to it.
-    Of the images that calibrate, those of the part with the highest level are the only ones that
-    differ without their part.
+    The level of a new part does not move the highest one: where it is above, its scores are not
+    brought down. All images that calibrate are brought to one level, since they set the highest; to
+    be treated alike, those of the part that has it are held to the highest level of the others.
 
     Args:
         levels: of the images, [n].
