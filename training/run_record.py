@@ -374,7 +374,7 @@ def own_list(out: Path, group: str) -> Path:
 
 
 def with_own_list(record: dict[str, Any], out: Path) -> dict[str, Any]:
-    """A finished run's record with the list that the run keeps, where it has one."""
+    """A run's record with the list that the run keeps, where it has one."""
     group = record["data"].get("group")
     if group is None or not is_list(group) or not own_list(out, group).is_file():
         return record

@@ -39,7 +39,7 @@ def raised(
     """A bundle whose frames are raised between the levels of the images that calibrate it.
 
     Args:
-        draft: with memories or whitenings.
+        draft: with memories or whitenings, ``unraised``.
         images: of good parts, which it has not learnt from.
         progress: shows how far it is.
         threads: of the engine.
@@ -50,7 +50,6 @@ def raised(
         calibrate, see ``as_new``: so the promise holds where the level of a new good part is above
         all of these. In tiles, or where the images show a single part, nothing is raised.
     """
-    draft = unraised(draft)
     parts = parts_shown(images) or tuple(range(len(images)))
     if draft.manifest.tiling is not None or len(set(parts)) < 2:
         return draft, np.ones(len(images))

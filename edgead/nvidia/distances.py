@@ -82,9 +82,10 @@ class DeviceDistances:
         workspace = max((one.workspace_bytes for one in held), default=0)
         self._workspace = [memory.allocate(workspace)] if workspace else []
         self._sums: list[Block] = []  # of the score: what is summed, and zeros
-        size = next((one.entry.size for one in held if one.entry.scored), None)
-        if size is not None:
-            count = 4 * math.prod(size)
+        self._positions = sizes[0] // 4 if sizes else 0  # one size, where frames are raised
+        self._summed = next((math.prod(one.entry.size) for one in held if one.entry.scored), 0)
+        if self._summed:
+            count = 4 * self._summed
             zeros = upload(np.zeros(count, np.uint8), memory, stream)
             self._sums = [memory.allocate(count), zeros]
 
@@ -110,14 +111,8 @@ class DeviceDistances:
             add = add or one.scored is not None
         if self._own_levels is not None:
             shown = [distance.address for distance in self._distances]
-            self._cuda.raise_distances(
-                shown,
-                math.prod(next(one.entry.size for one in self._held if one.shown)),
-                total,
-                next((math.prod(one.entry.size) for one in self._held if one.entry.scored), 0),
-                *self._own_levels,
-                self._stream.handle,
-            )
+            counts = self._positions, total, self._summed
+            self._cuda.raise_distances(shown, *counts, *self._own_levels, self._stream.handle)
 
     def download(self) -> list[tuple[F32, F32]]:
         """Enqueue copies of the pairs to the host."""

@@ -201,6 +201,16 @@ def read_outputs(cases: Sequence[Case], path: Path) -> list[list[np.ndarray]]:
     return results
 
 
+def marks(sanitizer: str) -> Any:
+    """A build with a sanitizer takes its time."""
+    return () if sanitizer == "plain" else pytest.mark.exhaustive
+
+
+def named(bugs: Mapping[str, tuple[str, ...]]) -> list[Any]:
+    """Names of planted bugs, whose first entry is what finds them, for a test of each."""
+    return [pytest.param(name, marks=marks(bug[0])) for name, bug in bugs.items()]
+
+
 def must_fail(
     program: Path,
     cases: Sequence[Case],

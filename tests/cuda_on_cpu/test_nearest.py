@@ -7,7 +7,7 @@ from itertools import cycle, product
 
 import numpy as np
 import pytest
-from harness import CSRC, Build, Out, must_fail, nearest_case, run_cases
+from harness import CSRC, Build, Out, must_fail, named, nearest_case, run_cases
 
 from edgead import reference
 from edgead.nearest import Blend
@@ -318,13 +318,7 @@ BUGS = {
 }
 
 
-@pytest.mark.parametrize(
-    "bug",
-    [
-        pytest.param(name, marks=() if bug[0] == "plain" else pytest.mark.exhaustive)
-        for name, bug in BUGS.items()
-    ],
-)
+@pytest.mark.parametrize("bug", named(BUGS))
 def test_finds(bug, built, made, tmp_path):
     sanitizer, complaint, header, right, wrong = BUGS[bug]
     program = built(Build("g++", sanitizer)).with_bug(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from harness import Build, must_fail, nv12_case, run_cases
+from harness import Build, must_fail, named, nv12_case, run_cases
 
 from edgead import reference
 
@@ -54,13 +54,7 @@ BUGS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "bug",
-    [
-        pytest.param(name, marks=() if bug[0] == "plain" else pytest.mark.exhaustive)
-        for name, bug in BUGS.items()
-    ],
-)
+@pytest.mark.parametrize("bug", named(BUGS))
 def test_finds(bug, built, tmp_path):
     sanitizer, complaint, right, wrong = BUGS[bug]
     program = built(Build("g++", sanitizer)).with_bug("nv12_cuda.cu", right, wrong, tmp_path)

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from harness import SANITIZERS, Build, anomaly_map_case, must_fail, preprocess_case, run_cases
+from harness import (
+    SANITIZERS,
+    Build,
+    anomaly_map_case,
+    marks,
+    must_fail,
+    preprocess_case,
+    run_cases,
+)
 
 from edgead import reference
 from edgead.anomaly_map import MapParams
@@ -171,11 +179,6 @@ def is_right(found, exact):
         for one, other in zip(found, exact, strict=True)
         for a, b in zip(one, other, strict=True)
     )
-
-
-def marks(sanitizer):
-    """A build with a sanitizer takes its time."""
-    return () if sanitizer == "plain" else pytest.mark.exhaustive
 
 
 @pytest.mark.parametrize(

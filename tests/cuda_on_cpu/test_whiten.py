@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import Build, Out, must_fail, run_cases, whiten_case
+from harness import Build, Out, must_fail, named, run_cases, whiten_case
 
 from edgead import reference
 
@@ -155,13 +155,7 @@ BUGS = {
 }
 
 
-@pytest.mark.parametrize(
-    "bug",
-    [
-        pytest.param(name, marks=() if bug[0] == "plain" else pytest.mark.exhaustive)
-        for name, bug in BUGS.items()
-    ],
-)
+@pytest.mark.parametrize("bug", named(BUGS))
 def test_finds(bug, built, cases, tmp_path):
     sanitizer, complaint, right, wrong = BUGS[bug]
     program = built(Build("g++", sanitizer)).with_bug("whiten_cuda.cu", right, wrong, tmp_path)

@@ -71,9 +71,13 @@ def test_graphs_stay_and_have_calibrations_of_the_new_bundle(old, line, tmp_path
     own = after.calibration.own["int8"]
     assert len(own.scores) == 12 and own.scores != after.calibration.scores
     assert after.provenance["learn"]["int8"]["images"] == 12
+    with edgead.Detector(out, device="cpu") as exact:
+        known = np.array([exact.score(varied(seed)).score for seed in range(400, 412)])
+    raised = np.array(after.calibration.scores) / known
+    assert np.sort(raised)[:-1] == pytest.approx(1, rel=1e-6)  # but for the highest level
     with edgead.Detector(out, device="cpu", precision="int8") as detector:
-        found = [detector.score(varied(seed)).score for seed in range(400, 412)]
-        assert np.sort(np.array(own.scores) / found)[:-1] == pytest.approx(1, rel=1e-6)
+        found = np.array([detector.score(varied(seed)).score for seed in range(400, 412)])
+        assert found * raised == pytest.approx(own.scores, rel=1e-6)
         assert detector.score(255 - varied(9)).is_anomalous
         assert not any(detector.score(with_label(seed)).is_anomalous for seed in ADDED)
     assert run("learn", out, "--forget", "--out", back) == 0

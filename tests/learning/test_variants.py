@@ -195,8 +195,16 @@ def test_a_bundle_serves_in_int8_by_a_calibration_of_its_own(whole: Bundle) -> N
         for frame in (varied(31), scratched(32)):
             a, b = exact.score(frame), coarse.score(frame)
             assert a.score != b.score and a.is_anomalous == b.is_anomalous
-        found = [coarse.score(varied(seed)).score for seed in range(18, 24)]
-    assert np.sort(np.array(own.scores) / found)[:-1] == pytest.approx(1, rel=1e-6)
+        scores = [
+            np.array([one.score(varied(seed)).score for seed in range(18, 24)])
+            for one in (exact, coarse)
+        ]
+    raised, same = (
+        np.array(one.scores) / found for one, found in zip((held, own), scores, strict=True)
+    )
+    assert same == pytest.approx(raised, rel=1e-6)  # the one with the highest level alike
+    assert raised.min() == pytest.approx(1, rel=1e-6)
+    assert np.sort(raised)[:-1] == pytest.approx(1, rel=1e-6)
 
 
 def test_float16_shares_the_limits_of_float32_and_widens_the_ties(whole: Bundle) -> None:
