@@ -112,9 +112,9 @@ def with_signals() -> tuple[dict[str, Any], dict[str, bytes]]:
 
 
 def with_memory() -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The same without whitenings and mask, by the root of the mean square."""
+    """The same without whitenings, levels and mask, by the root of the mean square."""
     manifest, files = with_signals()
-    for key in ("whitenings", "ignore", "health"):
+    for key in ("whitenings", "own_levels", "ignore", "health"):
         del manifest[key]
     for name in ("mean.npy", "factors.npy", "centre.npy", "mask.png", "golden/health.png"):
         del files[name]
